@@ -1,0 +1,6 @@
+"""`python -m dicom_node` is `dissm-node`."""
+
+from dicom_node.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What a rule said and what it saw: three values, because a missing attribute is neither true nor false (C4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_node.dicom_file import PARSE_ERRORS
+
+LONGEST_SEEN = 120
+
+
+class Outcome(StrEnum):
+    """The three values."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+    def negated(self) -> Outcome:
+        """Unknown stays unknown."""
+        return {Outcome.YES: Outcome.NO, Outcome.NO: Outcome.YES}.get(self, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One line of `dissm-node explain`. numbers: what later decisions read, never patient data."""
+
+    rule: str
+    outcome: Outcome
+    seen: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in `Stack.evidence`."""
+        row: dict[str, Any] = {"rule": self.rule, "outcome": self.outcome.value, "seen": self.seen[:LONGEST_SEEN]}
+        return row | {"numbers": self.numbers} if self.numbers else row
+
+
+def values_of(header: Dataset, attribute: str) -> tuple[str, ...]:
+    """The values of an attribute as stripped text; none where it is missing, empty or cannot be read.
+
+    attribute: DICOM keyword or eight hexadecimal digits.
+    """
+    try:
+        value = header[attribute].value if attribute in header else None
+    except PARSE_ERRORS:
+        return ()
+    if value is None or isinstance(value, bytes | Dataset):
+        return ()
+    values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    return tuple(text for text in (str(one).strip() for one in values) if text)
+
+
+def text_of(header: Dataset, attribute: str) -> str:
+    """All values of an attribute, joined as DICOM joins them; empty where there is none."""
+    return "\\".join(values_of(header, attribute))

@@ -1,0 +1,94 @@
+"""The site's own rules from settings.toml, evaluated over a stack's header in three-valued logic (C4)."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from dicom_node.admit.evidence import Evidence, Outcome, values_of
+from dicom_node.settings import Rule
+
+REGEX_SECONDS = 1.0
+_PATIENT_GROUP = 0x0010
+# A pattern may take for ever on a hostile value and cannot be stopped within a thread: it runs in a process of its own.
+_MATCH_PROGRAM = (
+    "import json, re, sys; pattern, values = json.load(sys.stdin); "
+    "print(any(re.search(pattern, value, re.IGNORECASE) for value in values))"
+)
+
+
+def evaluate(rule: Rule, header: Dataset) -> Evidence:
+    """What the rule says of a header. `seen` names no value of the patient group (0010,xxxx)."""
+    values = values_of(header, rule.attribute)
+    if rule.operator == "exists":
+        outcome, seen = (Outcome.YES if values else Outcome.NO), "present" if values else "missing"
+    elif not values:
+        outcome, seen = Outcome.UNKNOWN, f"{rule.attribute} is missing"
+    else:
+        outcome = _OPERATORS[rule.operator](rule, values)
+        seen = "a patient attribute" if _is_patient_data(rule.attribute) else "\\".join(values)
+    return Evidence(f"rule {rule.name}", outcome.negated() if rule.negate else outcome, seen)
+
+
+def admits(rule: Rule, outcome: Outcome) -> bool:
+    """Whether a stack with this outcome may go on."""
+    return outcome is Outcome.YES or (outcome is Outcome.UNKNOWN and rule.unknown == "admit")
+
+
+def _equals(rule: Rule, values: tuple[str, ...]) -> Outcome:
+    wanted = str(rule.value)
+    return _known(wanted in values or wanted == "\\".join(values))
+
+
+def _one_of(rule: Rule, values: tuple[str, ...]) -> Outcome:
+    wanted = {str(one) for one in rule.value} if isinstance(rule.value, tuple) else {str(rule.value)}
+    return _known(bool(wanted & {*values, "\\".join(values)}))
+
+
+def _in_range(rule: Rule, values: tuple[str, ...]) -> Outcome:
+    """Every value must lie within; a value that is no number makes the outcome unknown."""
+    try:
+        low, high = (float(one) for one in rule.value) if isinstance(rule.value, tuple) else (math.nan, math.nan)
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return Outcome.UNKNOWN
+    if any(math.isnan(one) for one in (low, high, *numbers)):
+        return Outcome.UNKNOWN
+    return _known(all(low <= number <= high for number in numbers))
+
+
+def _matches(rule: Rule, values: tuple[str, ...]) -> Outcome:
+    """Case-insensitive search; unknown when the pattern is broken or takes longer than REGEX_SECONDS."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MATCH_PROGRAM],
+            input=json.dumps([str(rule.value), values]), capture_output=True, text=True, timeout=REGEX_SECONDS,
+            check=True,
+        )  # fmt: skip
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return Outcome.UNKNOWN
+    return _known(done.stdout.strip() == "True")
+
+
+_OPERATORS: Mapping[str, Callable[[Rule, tuple[str, ...]], Outcome]] = {
+    "equals": _equals, "one_of": _one_of, "range": _in_range, "regex": _matches,
+}  # fmt: skip
+
+
+def _known(value: bool) -> Outcome:
+    return Outcome.YES if value else Outcome.NO
+
+
+def _is_patient_data(attribute: str) -> bool:
+    try:
+        tag = Tag(tag_for_keyword(attribute) or attribute)
+    except ValueError:
+        return False
+    return tag.group == _PATIENT_GROUP or "Name" in keyword_for_tag(tag)

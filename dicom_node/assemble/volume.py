@@ -1,0 +1,106 @@
+"""Files of one stack become a volume in Hounsfield units (C3). Runs in the worker: input is hostile."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataset import Dataset
+
+from dicom_node.assemble.geometry import check_geometry
+from dicom_node.assemble.plane import pixel_problem, plane_of, read_to_pixels
+from dicom_node.ct_stack import CtStack
+from dicom_node.dicom_file import PARSE_ERRORS
+from dicom_node.reasons import NOT_HOUNSFIELD, UNREADABLE_PIXELS, RefusalError
+from dicom_node.settings import AssembleSettings
+from dissm_engine.volume import Volume
+
+AIR_HU = -1024
+MOST_HU = 32767
+PADDING_LIMITS_HU = (-500, 3071)
+"""A padding value inside these limits is tissue to us: filling it would punch holes into the patient."""
+SOFT_TISSUE_HU = (-200, 400)
+LEAST_SOFT_TISSUE = 0.01
+ABSURD_HU = 5000
+MOST_ABSURD = 0.01
+_DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, struct.error)
+
+
+def read_volume(paths: Sequence[Path], gantry_tilt: Literal["refuse", "resample"] = "refuse") -> CtStack:
+    """Decode the images of one stack, in any order, to one volume.
+
+    gantry_tilt: `resample` keeps the tilted planes as they are in a sheared grid; whoever resamples the volume to an
+    upright grid straightens it. Counts and extents are not judged here, only consistency.
+    Raises UnreadableDicomError, RefusalError (geometry reasons of C3, NOT_HOUNSFIELD, UNREADABLE_PIXELS).
+    """
+    read = [read_to_pixels(path, index) for index, path in enumerate(paths)]
+    planes = [
+        plane_of(header, index, pixel_problem(header, pixel_bytes, index))
+        for index, (header, pixel_bytes) in enumerate(read)
+    ]
+    any_length = AssembleSettings(
+        gantry_tilt=gantry_tilt, least_slices=2, least_extent_mm=1e-3, most_spacing_mm=float("inf")
+    )
+    geometry = check_geometry(planes, any_length)
+    hu = np.empty((len(paths), planes[0].rows, planes[0].columns), dtype=np.int16)
+    for k, index in enumerate(geometry.order):
+        hu[k] = hounsfield(paths[index], index)
+    check_hounsfield(hu)
+    return CtStack(Volume(hu, geometry.lps_from_voxel), tuple(read[index][0] for index in geometry.order))
+
+
+def hounsfield(path: Path, name: object) -> npt.NDArray[np.int16]:
+    """int16 [rows, columns] HU of one image, rounded; padding and what lies outside the scan becomes air.
+
+    name: what an error calls the image. Raises RefusalError(UNREADABLE_PIXELS).
+    """
+    try:
+        image = pydicom.dcmread(path)
+        stored = stored_values(image.pixel_array, image.BitsStored, image.HighBit, image.PixelRepresentation == 1)
+        slope, intercept = float(image.RescaleSlope), float(image.RescaleIntercept)
+        padding = _padding_value(image)
+    except _DECODE_ERRORS as problem:
+        raise RefusalError(UNREADABLE_PIXELS, problem=f"image {name}: {type(problem).__name__}") from problem
+    if stored.shape != (image.Rows, image.Columns):
+        raise RefusalError(UNREADABLE_PIXELS, problem=f"image {name}: shape {stored.shape}")
+    hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if padding is not None and not PADDING_LIMITS_HU[0] < padding * slope + intercept <= PADDING_LIMITS_HU[1]:
+        hu[stored == padding] = AIR_HU
+    # Scanners mark the outside of the reconstruction circle by -2000 or -3024.
+    return np.rint(np.clip(hu, AIR_HU, MOST_HU)).astype(np.int16)
+
+
+def stored_values(
+    pixels: npt.NDArray[np.integer], bits_stored: int, high_bit: int, signed: bool
+) -> npt.NDArray[np.int32]:
+    """The sample values of PS3.5 8.1.1: bits beyond the stored ones are no data, the sign sits in the high bit."""
+    if not 0 < bits_stored <= high_bit + 1 <= 16:
+        raise ValueError(f"{bits_stored} bits stored, high bit {high_bit}")
+    words = pixels.astype(np.int64).astype(np.uint16) << np.uint16(15 - high_bit)
+    aligned = words.view(np.int16) if signed else words
+    return (aligned >> (16 - bits_stored)).astype(np.int32)
+
+
+def check_hounsfield(hu: npt.NDArray[np.int16]) -> None:
+    """Refuse numbers that cannot be a body in HU. Raises RefusalError(NOT_HOUNSFIELD)."""
+    sample = hu[:: max(1, len(hu) // 24), ::4, ::4]
+    soft = float(((sample > SOFT_TISSUE_HU[0]) & (sample < SOFT_TISSUE_HU[1])).mean())
+    absurd = float((sample > ABSURD_HU).mean())
+    if absurd > MOST_ABSURD:
+        raise RefusalError(NOT_HOUNSFIELD, problem=f"{absurd:.0%} of all values exceed {ABSURD_HU}")
+    if soft < LEAST_SOFT_TISSUE:
+        raise RefusalError(NOT_HOUNSFIELD, problem=f"{soft:.1%} of all values are soft tissue")
+
+
+def _padding_value(image: Dataset) -> int | None:
+    """PixelPaddingValue as a sample value; the tag's VR (US or SS) is often not that of the pixels."""
+    value = image.get("PixelPaddingValue")
+    if value is None or isinstance(value, bytes | str):
+        return None
+    word = int(value) & 0xFFFF
+    return word - 0x10000 if image.PixelRepresentation == 1 and word >= 0x8000 else word

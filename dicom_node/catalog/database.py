@@ -1,0 +1,153 @@
+"""The catalogue's database: one engine, two kinds of transaction, migrations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session, sessionmaker
+
+from dicom_node.reasons import DATABASE_UNUSABLE, CatalogError
+
+BUSY_MILLISECONDS = 30_000
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_WRITES = "catalog_writes"
+_WRITE_LOCK = 0x44495353
+"""PostgreSQL advisory lock that stands for SQLite's one writer at a time ("DISS")."""
+
+
+class Catalog:
+    """The database of one node, shared by its processes. Threads may share one object; processes open their own.
+
+    url: an SQLAlchemy URL, SQLite or PostgreSQL. A missing SQLite file is made with mode 0600, missing folders
+    with 0700. Raises CatalogError if a folder or file cannot be made.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine = create_engine(url, pool_pre_ping=not is_sqlite(url))
+        if is_sqlite(url):
+            _make_private_file(url)
+            event.listen(self._engine, "connect", _prepare_sqlite_connection)
+            event.listen(self._engine, "begin", _begin_sqlite_transaction)
+        self._reading = sessionmaker(self._engine, expire_on_commit=False)
+        self._writing = sessionmaker(self._writing_engine(), expire_on_commit=False)
+
+    def _writing_engine(self) -> Engine:
+        return self._engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction that holds the write lock from its first moment; committed at the end, durable (C2).
+
+        Rolled back when the block raises. Writers come one after the other, so that what a transaction reads
+        cannot change before it writes, and the audit chain has one head.
+        """
+        with self._writing.begin() as session:
+            _take_write_lock(session.connection())
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One consistent view; what is changed in it is never stored."""
+        with self._reading() as session:
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables to this program's version; all steps and their record are one transaction.
+
+        Raises CatalogError when the file is no database or was made by a newer program.
+        """
+        if is_sqlite(self.url):
+            self._switch_to_write_ahead_log()
+        with self._writing_engine().begin() as connection:
+            _take_write_lock(connection)
+            config = Config()
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._engine.dispose()
+
+    def _switch_to_write_ahead_log(self) -> None:
+        # The mode is kept in the file; it can only be set outside a transaction.
+        raw = self._engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            raw.close()
+
+
+def open_catalog(url: str) -> Catalog:
+    """The catalogue at `url`, migrated. Raises CatalogError that names what is wrong."""
+    catalog = Catalog(url)
+    try:
+        catalog.migrate()
+    except DatabaseError as problem:
+        catalog.close()
+        raise CatalogError(DATABASE_UNUSABLE, database=_said(url), problem=problem.orig) from problem
+    return catalog
+
+
+def open_existing(file: Path) -> Catalog:
+    """The catalogue in an SQLite file, as it is: nothing is created or migrated. Raises CatalogError."""
+    if not file.is_file():
+        raise CatalogError(DATABASE_UNUSABLE, database=file, problem="no such file")
+    return Catalog(sqlite_url(file))
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of an SQLite file."""
+    return f"sqlite:///{file.absolute()}"
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether the URL names an SQLite database."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def _make_private_file(url: str) -> None:
+    name = make_url(url).database
+    if not name or name == ":memory:":
+        raise CatalogError(DATABASE_UNUSABLE, database=url, problem="the catalogue must be a file")
+    file = Path(name)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite gives -wal and -shm the mode of the database itself.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as problem:
+        raise CatalogError(DATABASE_UNUSABLE, database=file, problem=problem.strerror) from problem
+
+
+def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
+    # The driver shall begin no transaction by itself: `_begin_sqlite_transaction` does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite_transaction(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """SQLite took it with BEGIN IMMEDIATE."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
+
+
+def _said(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,98 @@
+"""The states of a series and of a case, and the one table of what moves them (D2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class SeriesState(StrEnum):
+    """Where a series stands between its first slice and the decision about it."""
+
+    RECEIVING = "RECEIVING"
+    SETTLED = "SETTLED"
+    ADMITTED = "ADMITTED"
+    REFUSED = "REFUSED"
+
+
+class SeriesEvent(StrEnum):
+    """What happens to a series."""
+
+    INSTANCE_STORED = "INSTANCE_STORED"
+    QUIET = "QUIET"
+    STACK_ADMITTED = "STACK_ADMITTED"
+    NO_STACK_ADMITTED = "NO_STACK_ADMITTED"
+
+
+class CaseState(StrEnum):
+    """Where a case (one admitted stack of a series) stands."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    DELINEATED = "DELINEATED"
+    PROVEN = "PROVEN"
+    DELIVERING = "DELIVERING"
+    DELIVERED = "DELIVERED"
+    REFUSED = "REFUSED"
+    PARKED = "PARKED"
+    FAILED = "FAILED"
+    HELD = "HELD"
+    SUPERSEDED = "SUPERSEDED"
+
+
+class CaseEvent(StrEnum):
+    """What happens to a case."""
+
+    LEASED = "LEASED"
+    WORKER_LOST = "WORKER_LOST"
+    ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
+    FIELD_READY = "FIELD_READY"
+    NOT_ELIGIBLE = "NOT_ELIGIBLE"
+    OBJECTS_PROVEN = "OBJECTS_PROVEN"
+    RESULT_REJECTED = "RESULT_REJECTED"
+    QUEUED_FOR_DELIVERY = "QUEUED_FOR_DELIVERY"
+    NOTHING_TO_DELIVER = "NOTHING_TO_DELIVER"
+    ALL_DELIVERED = "ALL_DELIVERED"
+    DELIVERY_REFUSED = "DELIVERY_REFUSED"
+    BROKEN = "BROKEN"
+    RETRIED = "RETRIED"
+    OVERTAKEN = "OVERTAKEN"
+
+
+_S, _E = SeriesState, SeriesEvent
+SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState] = {
+    (None, _E.INSTANCE_STORED): _S.RECEIVING,
+    (_S.RECEIVING, _E.INSTANCE_STORED): _S.RECEIVING,
+    (_S.RECEIVING, _E.QUIET): _S.SETTLED,
+    (_S.SETTLED, _E.STACK_ADMITTED): _S.ADMITTED,
+    (_S.SETTLED, _E.NO_STACK_ADMITTED): _S.REFUSED,
+    # A late slice reopens the series, whatever was decided about it.
+    (_S.SETTLED, _E.INSTANCE_STORED): _S.RECEIVING,
+    (_S.ADMITTED, _E.INSTANCE_STORED): _S.RECEIVING,
+    (_S.REFUSED, _E.INSTANCE_STORED): _S.RECEIVING,
+}
+
+_C, _V = CaseState, CaseEvent
+CASE_TRANSITIONS: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
+    (_C.QUEUED, _V.LEASED): _C.RUNNING,
+    (_C.RUNNING, _V.WORKER_LOST): _C.QUEUED,
+    (_C.RUNNING, _V.ATTEMPTS_EXHAUSTED): _C.PARKED,
+    (_C.RUNNING, _V.FIELD_READY): _C.DELINEATED,
+    (_C.RUNNING, _V.NOT_ELIGIBLE): _C.REFUSED,
+    (_C.RUNNING, _V.BROKEN): _C.FAILED,
+    # The field itself is not kept: a worker lost after it was found starts the case again.
+    (_C.DELINEATED, _V.WORKER_LOST): _C.QUEUED,
+    (_C.DELINEATED, _V.ATTEMPTS_EXHAUSTED): _C.PARKED,
+    (_C.DELINEATED, _V.OBJECTS_PROVEN): _C.PROVEN,
+    (_C.DELINEATED, _V.RESULT_REJECTED): _C.HELD,
+    (_C.DELINEATED, _V.BROKEN): _C.FAILED,
+    (_C.PROVEN, _V.QUEUED_FOR_DELIVERY): _C.DELIVERING,
+    (_C.PROVEN, _V.NOTHING_TO_DELIVER): _C.DELIVERED,
+    (_C.DELIVERING, _V.ALL_DELIVERED): _C.DELIVERED,
+    (_C.DELIVERING, _V.DELIVERY_REFUSED): _C.HELD,
+    (_C.PARKED, _V.RETRIED): _C.QUEUED,
+    (_C.FAILED, _V.RETRIED): _C.QUEUED,
+    (_C.HELD, _V.RETRIED): _C.QUEUED,
+    (_C.REFUSED, _V.RETRIED): _C.QUEUED,
+    **{(state, _V.OVERTAKEN): _C.SUPERSEDED for state in _C if state is not _C.SUPERSEDED},
+}

@@ -1,0 +1,207 @@
+"""The tables of the catalogue. No patient data: UIDs, digests, paths, states, numbers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from dicom_node.catalog.states import CaseState, SeriesState
+
+Json = dict[str, Any]
+# Every constraint has a name, so that a later migration can change it on SQLite and on PostgreSQL.
+_NAMES = {
+    "ix": "%(table_name)s_%(column_0_name)s",
+    "uq": "%(table_name)s_%(column_0_name)s_once",
+    "fk": "%(table_name)s_%(column_0_name)s_exists",
+    "pk": "%(table_name)s_key",
+}
+
+
+class Table(DeclarativeBase):
+    """Base of every table. Times are UTC, stored without a zone."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {Json: JSON, list[Any]: JSON, datetime: DateTime(timezone=False)}  # noqa: RUF012
+
+
+class Association(Table):
+    """One DICOM association that brought instances."""
+
+    __tablename__ = "associations"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    called_ae: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(64))
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    ended: Mapped[str | None] = mapped_column(String(16))
+    """released, aborted or lost (with its process)."""
+    stored: Mapped[int] = mapped_column(default=0)
+    process_id: Mapped[int] = mapped_column(default=0)
+
+
+class Series(Table):
+    """A series as it came from one sender."""
+
+    __tablename__ = "series"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    state: Mapped[SeriesState] = mapped_column(String(16), index=True)
+    revision: Mapped[int] = mapped_column(default=1)
+    """Grows when a slice comes after the series had settled."""
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime] = mapped_column(index=True)
+    completeness: Mapped[str | None] = mapped_column(String(16))
+    """verified, assumed or incomplete (C3)."""
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    facts: Mapped[Json] = mapped_column(default=dict)
+    instances: Mapped[list[Instance]] = relationship(back_populates="series")
+    stacks: Mapped[list[Stack]] = relationship(back_populates="series")
+
+
+class Instance(Table):
+    """One stored SOP instance; its bytes lie in the spool exactly as they came."""
+
+    __tablename__ = "instances"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "digest", name="instance_once"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    association_id: Mapped[int | None] = mapped_column(ForeignKey("associations.id"), index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 (hex) of the file in the spool."""
+    path: Mapped[str] = mapped_column(String(255))
+    """Relative to the spool; named by our own counter, never by a UID as sent."""
+    size: Mapped[int]
+    received_at: Mapped[datetime]
+    quarantined: Mapped[bool] = mapped_column(default=False)
+    """Same SOP Instance UID as an earlier one, other bytes: kept, never used."""
+    series: Mapped[Series] = relationship(back_populates="instances")
+
+
+class Stack(Table):
+    """One geometrically consistent stack of a series and the decision about it."""
+
+    __tablename__ = "stacks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    revision: Mapped[int]
+    label: Mapped[str] = mapped_column(String(64))
+    """What tells it from its siblings, for example `acquisition 2`."""
+    admitted: Mapped[bool | None]
+    """None: geometry accepted, eligibility not decided yet."""
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    facts: Mapped[Json] = mapped_column(default=dict)
+    """The reason's facts: what `Reason.say` is filled with."""
+    evidence: Mapped[list[Any]] = mapped_column(default=list)
+    """Rule by rule: name, outcome (yes, no, unknown), what was seen. Read by `dissm-node explain`."""
+    instance_ids: Mapped[list[Any]] = mapped_column(default=list)
+    """Instance ids sorted by position along the slice normal."""
+    input_digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 over the sorted (SOP Instance UID, digest) pairs."""
+    series: Mapped[Series] = relationship(back_populates="stacks")
+
+
+class Case(Table):
+    """One admitted stack on its way to its results."""
+
+    __tablename__ = "cases"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    """Short random name; the only name of a case in logs, metrics and file names."""
+    stack_id: Mapped[int] = mapped_column(ForeignKey("stacks.id"), index=True)
+    state: Mapped[CaseState] = mapped_column(String(16), index=True)
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    facts: Mapped[Json] = mapped_column(default=dict)
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Grows with every lease, never reset: objects carry the attempt that made them."""
+    attempts_forgiven: Mapped[int] = mapped_column(default=0)
+    """Attempts before the last retry by a person; they do not count against `work.attempts`."""
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    stage: Mapped[str | None] = mapped_column(String(32))
+    """What the worker is doing now, for progress displays."""
+    stage_done: Mapped[float] = mapped_column(Float, default=0.0)
+    bundle_digest: Mapped[str | None] = mapped_column(String(64))
+    phase: Mapped[str | None] = mapped_column(String(16))
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    volume_ml: Mapped[float | None]
+    results: Mapped[Json] = mapped_column(default=dict)
+    """Stage seconds, findings, tissue HU, phase evidence."""
+    stack: Mapped[Stack] = relationship()
+    objects: Mapped[list[ResultObject]] = relationship(back_populates="case")
+
+
+class ResultObject(Table):
+    """One DICOM object made for a case, lying in the spool."""
+
+    __tablename__ = "objects"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    attempt: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(16))
+    """seg, surface, ..."""
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    path: Mapped[str] = mapped_column(String(255))
+    digest: Mapped[str] = mapped_column(String(64))
+    proof: Mapped[Json] = mapped_column(default=dict)
+    created_at: Mapped[datetime]
+    case: Mapped[Case] = relationship(back_populates="objects")
+
+
+class Delivery(Table):
+    """The outbox: one object for one destination."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (UniqueConstraint("object_id", "destination", name="delivery_once"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    object_id: Mapped[int] = mapped_column(ForeignKey("objects.id"), index=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    """WAITING, SENT, REFUSED."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime] = mapped_column(index=True)
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None] = mapped_column(String(255))
+    sent_at: Mapped[datetime | None]
+    object: Mapped[ResultObject] = relationship()
+
+
+class Process(Table):
+    """Heartbeat of one process of the node."""
+
+    __tablename__ = "processes"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    pid: Mapped[int]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+
+
+class AuditRow(Table):
+    """One link of the audit chain. UPDATE and DELETE are refused by triggers (C10)."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("audit_subject", "subject_kind", "subject"),)
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    """UTC, ISO 8601 with microseconds, as hashed."""
+    process: Mapped[str] = mapped_column(String(64))
+    subject_kind: Mapped[str] = mapped_column(String(16))
+    """node, association, series, case, object, delivery."""
+    subject: Mapped[str] = mapped_column(String(64))
+    event: Mapped[str] = mapped_column(String(48))
+    from_state: Mapped[str | None] = mapped_column(String(16))
+    to_state: Mapped[str | None] = mapped_column(String(16))
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    facts: Mapped[Json] = mapped_column(default=dict)
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64), unique=True)

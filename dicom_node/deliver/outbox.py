@@ -1,0 +1,236 @@
+"""The outbox: proven cases become deliveries, deliveries are sent, their case follows (C8).
+
+Everything lives in the catalogue, so a restart goes on where it stopped. What was sent but not yet recorded when a
+process died is sent again: the same inputs have the same UIDs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.catalog.tables import Case, Delivery, ResultObject
+from dicom_node.catalog.transitions import advance_case
+from dicom_node.deliver.answers import Answer, Outcome
+from dicom_node.deliver.rest import rest_after
+from dicom_node.deliver.sender import Parcel, send
+from dicom_node.reasons import DELIVERY_REFUSED
+from dicom_node.settings import Destination, Settings
+
+WAITING, SENT, REFUSED, WITHDRAWN = "WAITING", "SENT", "REFUSED", "WITHDRAWN"
+_LONGEST_TEXT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCounts:
+    """What one round of the outbox did, in objects (cases for `queued`)."""
+
+    queued: int
+    sent: int
+    tried_again: int
+    refused: int
+
+
+def deliver_due(catalog: Catalog, settings: Settings, process: str) -> DeliveryCounts:
+    """One round: queue what was proven, then send what is due, every destination at the same time by itself.
+
+    process: the name this process has in the audit. A destination that hangs holds the round for its own
+    `timeout_seconds` and delays no other destination's objects within it.
+    """
+    queued = queue_proven(catalog, settings, process)
+    withdraw_orphans(catalog, settings, process)
+    outcomes: Counter[Outcome] = Counter()
+    if settings.destinations:
+        with ThreadPoolExecutor(len(settings.destinations), thread_name_prefix="deliver") as pool:
+            rounds = [pool.submit(deliver_to, catalog, settings, each, process) for each in settings.destinations]
+            for one in rounds:
+                outcomes.update(one.result())
+    return DeliveryCounts(
+        queued=queued,
+        sent=outcomes[Outcome.DELIVERED] + outcomes[Outcome.DELIVERED_WITH_WARNING],
+        tried_again=outcomes[Outcome.TRY_AGAIN],
+        refused=outcomes[Outcome.REFUSED],
+    )
+
+
+def queue_proven(catalog: Catalog, settings: Settings, process: str) -> int:
+    """Give every PROVEN case its deliveries; rows, state and audit share one transaction. Returns the cases moved."""
+    with catalog.read() as session:
+        waiting = session.scalars(select(Case.id).where(Case.state == CaseState.PROVEN)).all()
+    for case_id in waiting:
+        with catalog.write() as session:
+            case = session.get_one(Case, case_id)
+            if case.state == CaseState.PROVEN:
+                _queue_case(session, case, settings.destinations, process)
+    return len(waiting)
+
+
+def _queue_case(session: Session, case: Case, destinations: Sequence[Destination], process: str) -> None:
+    objects = session.scalars(_objects_of(case)).all()
+    now = audit.utc_now()
+    parcels = [(each, to) for to in destinations for each in objects if each.kind in to.objects]
+    for each, to in parcels:
+        session.add(Delivery(object_id=each.id, destination=to.name, state=WAITING, attempts=0, next_attempt_at=now))
+    if parcels:
+        names = sorted({to.name for _, to in parcels})
+        advance_case(
+            session, case, CaseEvent.QUEUED_FOR_DELIVERY, process=process, destinations=names, deliveries=len(parcels)
+        )
+    else:
+        advance_case(session, case, CaseEvent.NOTHING_TO_DELIVER, process=process)
+
+
+def _objects_of(case: Case) -> Select[ResultObject]:
+    return (
+        select(ResultObject)
+        .where(ResultObject.case_id == case.id, ResultObject.attempt == case.attempt)
+        .order_by(ResultObject.id)
+    )
+
+
+def withdraw_orphans(catalog: Catalog, settings: Settings, process: str) -> None:
+    """Close deliveries that can never be made: their case moved on, or their destination left the settings."""
+    names = {each.name for each in settings.destinations}
+    with catalog.read() as session:
+        orphans = [row.id for row in session.scalars(_waiting()) if _is_orphan(row, names)]
+    for delivery_id in orphans:
+        with catalog.write() as session:
+            delivery = session.get_one(Delivery, delivery_id)
+            if delivery.state != WAITING:
+                continue
+            if _case_waits_for(delivery):
+                answer = Answer(Outcome.REFUSED, "not among the destinations of settings.toml any more")
+                _record(session, delivery, answer, process)
+            else:
+                delivery.state = WITHDRAWN
+                _audit(session, delivery, "WITHDRAWN", process, said=f"case is {delivery.object.case.state}")
+
+
+def _is_orphan(delivery: Delivery, names: set[str]) -> bool:
+    return delivery.destination not in names or not _case_waits_for(delivery)
+
+
+def _case_waits_for(delivery: Delivery) -> bool:
+    """Whether the case still wants this object delivered: not overtaken, and of its latest attempt."""
+    case = delivery.object.case
+    return case.state == CaseState.DELIVERING and delivery.object.attempt == case.attempt
+
+
+def deliver_to(catalog: Catalog, settings: Settings, destination: Destination, process: str) -> Counter[Outcome]:
+    """Send everything that is due to one destination, oldest first, over one association."""
+    outcomes: Counter[Outcome] = Counter()
+    with catalog.read() as session:
+        due = _due(session, destination.name, audit.utc_now())
+        files = {row.id: (settings.node.spool / row.object.path, row.object.digest) for row in due}
+    parcels, broken = _load(files)
+    for delivery_id, answer in broken.items():
+        outcomes[answer.outcome] += _commit(catalog, delivery_id, answer, process, destination)
+    if parcels:
+        for parcel, answer in send(destination, parcels):
+            outcomes[answer.outcome] += _commit(catalog, parcel.delivery_id, answer, process, destination)
+    return outcomes
+
+
+def _waiting() -> Select[Delivery]:
+    return select(Delivery).where(Delivery.state == WAITING).order_by(Delivery.id)
+
+
+def _due(session: Session, destination: str, now: datetime) -> list[Delivery]:
+    """What may be sent now. While a destination that could not be reached rests, nothing overtakes what waits."""
+    waiting = session.scalars(_waiting().where(Delivery.destination == destination)).all()
+    if any(_unreached(row) and row.next_attempt_at > now for row in waiting):
+        return []
+    return [row for row in waiting if row.next_attempt_at <= now and _case_waits_for(row)]
+
+
+def _unreached(delivery: Delivery) -> bool:
+    """Its last attempt found nobody, or lost the association."""
+    return delivery.attempts > 0 and delivery.last_status is None
+
+
+def _load(files: Mapping[int, tuple[Path, str]]) -> tuple[list[Parcel], dict[int, Answer]]:
+    """Objects exactly as they were proven; one that is gone or was changed since never leaves."""
+    parcels: list[Parcel] = []
+    broken: dict[int, Answer] = {}
+    for delivery_id, (path, digest) in files.items():
+        try:
+            content = path.read_bytes()
+        except OSError as problem:
+            broken[delivery_id] = Answer(Outcome.REFUSED, f"its file cannot be read: {problem.strerror}")
+            continue
+        if hashlib.sha256(content).hexdigest() != digest:
+            broken[delivery_id] = Answer(Outcome.REFUSED, "its file was changed after it was proven")
+            continue
+        parcels.append(Parcel(delivery_id, content))
+    return parcels, broken
+
+
+def _commit(catalog: Catalog, delivery_id: int, answer: Answer, process: str, destination: Destination) -> int:
+    """Record one answer in a transaction of its own. Returns 1, so that callers can count."""
+    with catalog.write() as session:
+        delivery = session.get_one(Delivery, delivery_id)
+        if delivery.state == WAITING:
+            _record(session, delivery, answer, process, destination)
+    return 1
+
+
+def _record(
+    session: Session, delivery: Delivery, answer: Answer, process: str, destination: Destination | None = None
+) -> None:
+    """The answer into the delivery's row and the audit; the case follows when nothing waits any more."""
+    delivery.attempts += 1
+    delivery.last_status = answer.status
+    delivery.last_error = None if answer.outcome is Outcome.DELIVERED else answer.said[:_LONGEST_TEXT]
+    if answer.outcome is Outcome.TRY_AGAIN and destination is not None:
+        delivery.next_attempt_at = audit.utc_now() + rest_after(delivery.attempts, destination, random.random())
+    elif answer.outcome is Outcome.REFUSED:
+        delivery.state = REFUSED
+    else:
+        delivery.state, delivery.sent_at = SENT, audit.utc_now()
+    _audit(session, delivery, answer.outcome, process, said=answer.said)
+    session.flush()
+    if delivery.state != WAITING and _case_waits_for(delivery):
+        _settle(session, delivery.object.case, process)
+
+
+def _settle(session: Session, case: Case, process: str) -> None:
+    """DELIVERED when all was sent; HELD when something was refused; each only once nothing waits any more."""
+    rows = session.scalars(
+        select(Delivery).join(ResultObject).where(
+            ResultObject.case_id == case.id, ResultObject.attempt == case.attempt
+        )
+    ).all()  # fmt: skip
+    if any(row.state == WAITING for row in rows):
+        return
+    refused = next((row for row in rows if row.state == REFUSED), None)
+    if refused is None:
+        advance_case(session, case, CaseEvent.ALL_DELIVERED, process=process, deliveries=len(rows))
+    else:
+        advance_case(
+            session, case, CaseEvent.DELIVERY_REFUSED, process=process, reason=DELIVERY_REFUSED,
+            destination=refused.destination, problem=refused.last_error,
+        )  # fmt: skip
+
+
+def _audit(session: Session, delivery: Delivery, event: str, process: str, *, said: str) -> None:
+    """The delivery's row in the audit; its subject is the case, so that a case's story is one query."""
+    audit.append(
+        session, process=process, subject_kind="delivery", subject=delivery.object.case_id, event=event,
+        facts={
+            "destination": delivery.destination, "object": delivery.object.kind,
+            "sop_instance_uid": delivery.object.sop_instance_uid, "attempt": delivery.attempts,
+            "status": delivery.last_status, "said": said,
+        },
+    )  # fmt: skip

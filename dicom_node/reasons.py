@@ -1,0 +1,187 @@
+"""Every reason the node can give, each declared once: code, sentence, what to do.
+
+`docs/operations.md`, `dissm-node explain`, the audit rows and the tests all read these lines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from dissm_engine.errors import DissmError, Reason
+
+
+class NodeError(DissmError):
+    """Base of the node's own errors."""
+
+
+class SettingsError(NodeError):
+    """settings.toml cannot be used."""
+
+
+class CatalogError(NodeError):
+    """The database cannot be opened, or its audit chain is broken."""
+
+
+class RefusalError(NodeError):
+    """A series, stack or case that is not processed, with its reason."""
+
+
+class ProofError(NodeError):
+    """An object that does not lie where the CT lies, or is not what the engine found."""
+
+
+def plain_facts(problem: DissmError) -> dict[str, str | int | float | bool | None]:
+    """The error's facts as JSON can hold them, for the case table and the audit."""
+    return {name: _plain(value) for name, value in problem.facts.items()}
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    return str(value)
+
+
+# Settings and the node itself
+SETTINGS_UNREADABLE = Reason("SETTINGS_UNREADABLE", "{file}: {problem}", "correct the file, then run dissm-node check")
+SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {key} {problem}", "correct the key, then run dissm-node check")
+PORT_IN_USE = Reason(
+    "PORT_IN_USE", "port {port} on {address} is in use", "stop the other program or change listen.port"
+)
+DATABASE_UNUSABLE = Reason(
+    "DATABASE_UNUSABLE", "the database {database} cannot be used: {problem}", "look at node.data_folder and its rights"
+)
+AUDIT_BROKEN = Reason(
+    "AUDIT_BROKEN", "the audit chain is broken: {problem}", "keep the database as it is, run dissm-node audit verify"
+)
+NODE_RUNNING = Reason(
+    "NODE_RUNNING", "another node runs on {folder}", "stop it first, or give this one its own node.data_folder"
+)
+NODE_NOT_UP = Reason("NODE_NOT_UP", "the node did not come up: {problem}", "run dissm-node check")
+DEMO_SEND_FAILED = Reason("DEMO_SEND_FAILED", "the demo could not send its CT: {problem}", "report this")
+NOT_FOUND = Reason("NOT_FOUND", "there is no {kind} {name}", "see dissm-node cases")
+FORBIDDEN_TRANSITION = Reason(
+    "FORBIDDEN_TRANSITION", "{what} in state {state} cannot take {event}", "report this; the catalogue was not changed"
+)
+
+# Geometry of a series (C3)
+NOT_A_CT = Reason("NOT_A_CT", "the objects are {sop_class}, not CT Image Storage", "route only CT to this node")
+ENHANCED_MULTIFRAME = Reason(
+    "ENHANCED_MULTIFRAME", "the series is an enhanced multi-frame CT", "send it as single-frame CT Image Storage"
+)
+UNREADABLE_HEADER = Reason(
+    "UNREADABLE_HEADER", "instance {instance} cannot be read: {problem}", "send the series again"
+)
+NO_FRAME_OF_REFERENCE = Reason(
+    "NO_FRAME_OF_REFERENCE", "the images have no FrameOfReferenceUID", "results could not be placed; fix the source"
+)
+MIXED_FRAMES_OF_REFERENCE = Reason(
+    "MIXED_FRAMES_OF_REFERENCE", "one stack holds {count} frames of reference", "split the series at its source"
+)
+NO_POSITIONS = Reason(
+    "NO_POSITIONS", "{count} images have no position or orientation", "send original axial images, not captures"
+)
+ORIENTATION_NOT_ORTHONORMAL = Reason(
+    "ORIENTATION_NOT_ORTHONORMAL", "the row and column directions are not orthonormal ({error:.4f})", "fix the source"
+)
+MIXED_ORIENTATION = Reason("MIXED_ORIENTATION", "images of one stack differ in orientation", "split the series")
+MIXED_SIZE = Reason("MIXED_SIZE", "images of one stack differ in matrix or pixel spacing", "split the series")
+POSITION_CLASH = Reason(
+    "POSITION_CLASH", "{count} positions are taken by more than one image", "split the series by acquisition"
+)
+GAP = Reason(
+    "GEOMETRY_GAP",
+    "slices are missing between {before:.1f} mm and {after:.1f} mm",
+    "send the whole series again; look at the source's queue",
+)
+UNEVEN_SPACING = Reason(
+    "UNEVEN_SPACING", "slice steps run from {low:.2f} to {high:.2f} mm", "send one reconstruction with even steps"
+)
+GANTRY_TILT = Reason(
+    "GANTRY_TILT", "the gantry is tilted by {degrees:.1f} degrees", "set assemble.gantry_tilt to resample, or untilt"
+)
+TOO_FEW_SLICES = Reason("TOO_FEW_SLICES", "{count} slices, at least {least} are needed", "send the whole series")
+TOO_SHORT = Reason("TOO_SHORT", "the stack covers {extent:.0f} mm, at least {least:.0f} mm are needed", "send it all")
+SPACING_TOO_WIDE = Reason(
+    "SPACING_TOO_WIDE", "slices are {spacing:.1f} mm apart, at most {most:.1f} mm is allowed", "send a thinner series"
+)
+NOT_HOUNSFIELD = Reason("NOT_HOUNSFIELD", "pixels are not Hounsfield units: {problem}", "send the original CT images")
+UNREADABLE_PIXELS = Reason("UNREADABLE_PIXELS", "pixel data cannot be decoded: {problem}", "send the series again")
+UNSUPPORTED_SYNTAX = Reason(
+    "UNSUPPORTED_SYNTAX", "transfer syntax {syntax} is not accepted", "send uncompressed or lossless images"
+)
+
+POSITIONS_NOT_IN_LINE = Reason(
+    "POSITIONS_NOT_IN_LINE", "image positions leave a straight line by {distance:.2f} mm", "send one reconstruction"
+)
+TRUNCATED_FILE = Reason("TRUNCATED_FILE", "instance {instance} ends {missing} bytes too early", "send the series again")
+
+# Receiving (C2)
+NOT_DICOM = Reason("NOT_DICOM", "{count} files are not DICOM or are broken", "nothing to do unless images are missing")
+NOT_AUTHORISED = Reason(
+    "NOT_AUTHORISED", "{calling_ae} at {address} may not send to this node", "see listen.calling_ae_titles in settings"
+)
+DISK_ALMOST_FULL = Reason(
+    "DISK_ALMOST_FULL", "{free_mb} MB are free, listen.disk_watermark_mb is {watermark_mb}", "make room for the spool"
+)
+OTHER_BYTES = Reason(
+    "OTHER_BYTES", "an image came again with other content under its old SOP Instance UID", "the first one is used"
+)
+CLASS_MISMATCH = Reason(
+    "CLASS_MISMATCH", "an image was refused: {problem}", "the sender's request and data set must name the same object"
+)
+STORE_FAILED = Reason("STORE_FAILED", "an image could not be stored: {problem}", "look at the disk of the spool")
+NOTHING_TO_IMPORT = Reason("NOTHING_TO_IMPORT", "{source} holds no DICOM file", "name a folder or tar of DICOM files")
+IMPORT_UNREADABLE = Reason("IMPORT_UNREADABLE", "{source} cannot be read: {problem}", "name a folder or tar of DICOM")
+
+# Eligibility (C4)
+MR_IMAGES = Reason("MR_IMAGES", "the images are MR, not CT", "route only CT to this node")
+PET_IMAGES = Reason("PET_IMAGES", "the images are PET, not CT", "route only CT to this node")
+OTHER_MODALITY = Reason("OTHER_MODALITY", "the modality is {modality}, not CT", "route only CT to this node")
+OTHER_BODY_PART = Reason("OTHER_BODY_PART", "BodyPartExamined is {part}", "route only abdominal CT to this node")
+LOCALIZER = Reason("LOCALIZER", "the series is a localizer", "nothing to do")
+DERIVED_REFORMAT = Reason(
+    "DERIVED_REFORMAT", "the series is a derived reformat", "set admit.derived to allow if it should be processed"
+)
+OWN_RESULT = Reason("OWN_RESULT", "the series is a result of this or another AI", "nothing to do: the loop guard works")
+RULE_FAILED = Reason("RULE_FAILED", "rule {rule} said {outcome}: {seen}", "see admit.rules in settings.toml")
+NOT_CHOSEN = Reason(
+    "NOT_CHOSEN", "another series of the study was chosen: {chosen}", "set admit.process_all to process every one"
+)
+PHASE_NOT_VENOUS = Reason(
+    "PHASE_NOT_VENOUS", "the contrast phase is {phase}: {evidence}", "set admit.phase to any to process every phase"
+)
+NO_LIVER = Reason("NO_LIVER", "no liver was found: {evidence}", "look at the series: is it an abdominal CT?")
+
+# Work
+WORKER_LOST = Reason("WORKER_LOST", "the worker stopped while it held the case", "it is tried again by itself")
+LEASE_LOST = Reason("LEASE_LOST", "case {case} is no longer this worker's", "nothing to do: another one has it")
+ATTEMPTS_EXHAUSTED = Reason(
+    "ATTEMPTS_EXHAUSTED", "{attempts} attempts failed", "look at the log, then dissm-node retry"
+)
+SPOOL_DAMAGED = Reason(
+    "SPOOL_DAMAGED", "instance {instance} in the spool is missing or changed", "look at the disk; send the series again"
+)
+ENGINE_FAILED = Reason("ENGINE_FAILED", "the engine stopped: {problem}", "look at the log, then dissm-node retry")
+RESULT_REJECTED = Reason(
+    "RESULT_REJECTED", "the engine does not trust its result: {findings}", "a person must delineate this case"
+)
+
+# Proof (C5, C6)
+SEG_NOT_ON_CT = Reason("SEG_NOT_ON_CT", "the SEG read back differs from the mask: {problem}", "report this")
+SURFACE_BROKEN = Reason("SURFACE_BROKEN", "the surface read back is not what was written: {problem}", "report this")
+SURFACE_NOT_ON_SEG = Reason(
+    "SURFACE_NOT_ON_SEG", "mesh and SEG differ by {distance:.2f} mm (allowed {allowed:.2f} mm)", "report this"
+)
+
+# Delivery
+DELIVERY_REFUSED = Reason(
+    "DELIVERY_REFUSED", "destination {destination} refused for good: {problem}", "fix it there, then dissm-node retry"
+)
+OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
+
+ALL_REASONS: Mapping[str, Reason] = {
+    value.code: value for value in list(globals().values()) if isinstance(value, Reason)
+}

@@ -1,0 +1,195 @@
+"""The Storage SCP (C2): takes CT images and says Success when they are durable, not before."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import structlog
+from pydicom.uid import CTImageStorage
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.pdu_primitives import A_RELEASE
+from pynetdicom.transport import ThreadedAssociationServer
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog
+from dicom_node.dicom_file import ENHANCED_CT, LOSSLESS_SYNTAXES, UnreadableDicomError
+from dicom_node.reasons import (
+    CLASS_MISMATCH,
+    DISK_ALMOST_FULL,
+    PORT_IN_USE,
+    STORE_FAILED,
+    UNREADABLE_HEADER,
+    NodeError,
+    RefusalError,
+    plain_facts,
+)
+from dicom_node.receive.access import AssociationRefusedError, Gate
+from dicom_node.receive.associations import OpenAssociations, Peer, close_left_open
+from dicom_node.receive.identity import InstanceIdentity, identify
+from dicom_node.receive.spool import Spool
+from dicom_node.receive.store import InstanceStore
+from dicom_node.settings import Settings
+
+TAKEN_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT)
+
+# Statuses of C-STORE, PS3.4 B.2.3
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+CLASS_DOES_NOT_MATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+NOT_AUTHORISED_STATUS = 0x0124
+
+_VERIFICATION = "1.2.840.10008.1.1"
+_ASSOCIATE_SECONDS = 30.0
+"""ARTIM: how long a connection may be silent before it asks for an association."""
+
+_log = structlog.get_logger()
+
+
+class Listener:
+    """Listens on `listen.address:listen.port` until stopped. Raises SettingsError for unusable address lists."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings.listen
+        self._catalog = catalog
+        self._spool = Spool(settings.node.spool, settings.listen.sync)
+        self._store = InstanceStore(catalog, self._spool, "listener")
+        self._gate = Gate.from_settings(settings.listen, settings.node.spool)
+        self._associations = OpenAssociations(catalog)
+        self._entity = _application_entity(settings)
+        self._server: ThreadedAssociationServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on. Raises RuntimeError before `start`."""
+        if self._server is None:
+            raise RuntimeError("the listener is not started")
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to listen in threads of this process. Raises NodeError(PORT_IN_USE)."""
+        self._spool.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._spool.sweep()
+        close_left_open(self._catalog)
+        address = (self._settings.address, self._settings.port)
+        try:
+            self._server = self._entity.start_server(address, block=False, evt_handlers=self._handlers())
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            raise NodeError(PORT_IN_USE, port=address[1], address=address[0]) from problem
+
+    def stop(self) -> None:
+        """Stop listening, abort what is open, close the rows. What was answered with Success stays."""
+        self._entity.shutdown()
+        self._server = None
+        self._associations.close_all()
+
+    def _handlers(self) -> list[Any]:
+        return [
+            (evt.EVT_CONN_OPEN, _send_without_delay),
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_ACCEPTED, self._on_accepted),
+            (evt.EVT_C_ECHO, lambda _event: SUCCESS),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_ACSE_RECV, self._on_release_asked),
+            (evt.EVT_ABORTED, lambda event: self._associations.close(event.assoc, "aborted")),
+            (evt.EVT_CONN_CLOSE, lambda event: self._associations.close(event.assoc, "lost")),
+        ]
+
+    def _on_requested(self, event: Any) -> None:
+        """Refuse before anything is negotiated; a disk that fills up refuses for now, the rest for good."""
+        requestor = event.assoc.requestor
+        request = requestor.primitive
+        try:
+            self._gate.check(request.called_ae_title.strip(), request.calling_ae_title.strip(), requestor.address)
+        except AssociationRefusedError as refusal:
+            event.assoc.acse.send_reject(*refusal.answer)
+            _log.warning("association refused", reason=refusal.reason.code, address=requestor.address)
+            with self._catalog.write() as session:
+                audit.append(
+                    session, process="listener", subject_kind="association", subject="refused", event="REFUSED",
+                    reason_code=refusal.reason.code, facts=plain_facts(refusal),
+                )  # fmt: skip
+
+    def _on_accepted(self, event: Any) -> None:
+        request = event.assoc.requestor.primitive
+        refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
+        peer = Peer(
+            request.calling_ae_title.strip(), request.called_ae_title.strip(), event.assoc.requestor.address,
+            tuple(refused),
+        )  # fmt: skip
+        self._associations.open(event.assoc, peer)
+
+    def _on_release_asked(self, event: Any) -> None:
+        # Here and not at EVT_RELEASED: the peer may close the connection first, and that would look like a loss.
+        if isinstance(event.primitive, A_RELEASE):
+            self._associations.close(event.assoc, "released")
+
+    def _on_store(self, event: Any) -> int:
+        """Answer one C-STORE."""
+        try:
+            peer = self._associations.peer(event.assoc)
+        except KeyError:
+            return NOT_AUTHORISED_STATUS
+        if event.request.AffectedSOPClassUID not in TAKEN_CLASSES:
+            peer.discarded += 1
+            return SUCCESS
+        status, reason_code = self._store_durably(event, peer)
+        if reason_code is not None:
+            peer.refused.append(reason_code)
+        return status
+
+    def _store_durably(self, event: Any, peer: Peer) -> tuple[int, str | None]:
+        """The status, and the reason where it is not Success."""
+        try:
+            self._gate.check_disk()
+            content = event.encoded_dataset()
+            identity = identify(content, "received")
+            _check_request(event.request, identity)
+            self._store.store(content, identity, peer.calling_ae, peer.row_in)
+            peer.committed()
+        except AssociationRefusedError:
+            return OUT_OF_RESOURCES, DISK_ALMOST_FULL.code
+        except UnreadableDicomError:
+            return CANNOT_UNDERSTAND, UNREADABLE_HEADER.code
+        except RefusalError:
+            return CLASS_DOES_NOT_MATCH, CLASS_MISMATCH.code
+        except (OSError, SQLAlchemyError) as problem:
+            _log.error("an image could not be stored", problem=type(problem).__name__)
+            return OUT_OF_RESOURCES, STORE_FAILED.code
+        return SUCCESS, None
+
+
+def _application_entity(settings: Settings) -> AE:
+    listen = settings.listen
+    entity = AE(listen.ae_title)
+    entity.maximum_associations = listen.maximum_associations
+    entity.maximum_pdu_size = listen.maximum_pdu
+    entity.network_timeout = listen.idle_seconds
+    entity.dimse_timeout = listen.idle_seconds
+    entity.acse_timeout = _ASSOCIATE_SECONDS
+    entity.add_supported_context(_VERIFICATION)
+    if listen.other_sop_classes == "discard":
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), context.transfer_syntax)
+    for sop_class in TAKEN_CLASSES:
+        entity.remove_supported_context(sop_class)
+        entity.add_supported_context(sop_class, list(LOSSLESS_SYNTAXES))
+    return entity
+
+
+def _check_request(request: Any, identity: InstanceIdentity) -> None:
+    """PS3.4 B.2.2: the request names the object that the data set holds. Raises RefusalError(CLASS_MISMATCH)."""
+    if request.AffectedSOPClassUID != identity.sop_class_uid:
+        raise RefusalError(CLASS_MISMATCH, problem="the data set is of another SOP class than the request")
+    if request.AffectedSOPInstanceUID != identity.sop_instance_uid:
+        raise RefusalError(CLASS_MISMATCH, problem="the data set has another SOP Instance UID than the request")
+
+
+def _send_without_delay(event: Any) -> None:
+    """Answers are small: with Nagle's algorithm each would wait for the peer's delayed acknowledgement, 40 ms."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,80 @@
+"""How well a surface and a mask in patient coordinates describe one body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.shape.distance import signed_distance_to_mesh
+from dissm_engine.volume import Grid
+
+MOST_POINTS = 20_000
+"""Of each kind at most so many boundary points are measured, evenly drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Distances in mm between a mesh and the boundary of a mask.
+
+    The boundary is taken as the faces between voxels inside and outside, at their centres.
+    vertex_to_seg: from each vertex to the boundary; 99th percentile and largest.
+    seg_to_surface: from each boundary face to the surface; largest.
+    wrong_side: how deep a voxel centre of the mask lies outside the surface, or one beyond it inside; largest.
+    """
+
+    vertex_to_seg_p99: float
+    vertex_to_seg_most: float
+    seg_to_surface_most: float
+    wrong_side_most: float
+    voxel_diagonal: float
+
+
+def measure_agreement(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMesh) -> Agreement:
+    """mask: bool [K, J, I] on `grid`, not empty. mesh: closed, LPS mm."""
+    body, body_grid = _cropped(mask, grid)
+    faces = body_grid.to_lps(_boundary_faces(body))
+    to_seg = np.asarray(cKDTree(faces).query(mesh.vertices)[0])
+    to_surface = np.abs(signed_distance_to_mesh(_thinned(faces), mesh))
+    inner = body & ~ndimage.binary_erosion(body)
+    outer = ~body & ndimage.binary_dilation(body)
+    deepest_outside = signed_distance_to_mesh(_thinned(_centres(inner, body_grid)), mesh).max()
+    deepest_inside = -signed_distance_to_mesh(_thinned(_centres(outer, body_grid)), mesh).min()
+    return Agreement(
+        vertex_to_seg_p99=float(np.percentile(to_seg, 99)),
+        vertex_to_seg_most=float(to_seg.max()),
+        seg_to_surface_most=float(to_surface.max()),
+        wrong_side_most=float(max(deepest_outside, deepest_inside, 0.0)),
+        voxel_diagonal=float(np.linalg.norm(grid.spacing)),
+    )
+
+
+def _cropped(mask: npt.NDArray[np.bool_], grid: Grid) -> tuple[npt.NDArray[np.bool_], Grid]:
+    """The bounding box of the mask with one empty voxel around it, also beyond the CT's border."""
+    inside = np.argwhere(mask)
+    low, high = inside.min(axis=0), inside.max(axis=0) + 1
+    body = np.pad(mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]], 1)
+    start = (int(low[0]) - 1, int(low[1]) - 1, int(low[2]) - 1)
+    return body, grid.crop(start, (body.shape[0], body.shape[1], body.shape[2]))
+
+
+def _boundary_faces(body: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Voxel coordinates [N, 3] (i, j, k) of the centres of the faces between inside and outside."""
+    found = []
+    for axis in range(3):
+        kji = np.argwhere(np.diff(body, axis=axis)).astype(np.float64)
+        kji[:, axis] += 0.5
+        found.append(kji[:, ::-1])
+    return np.concatenate(found)
+
+
+def _centres(voxels: npt.NDArray[np.bool_], grid: Grid) -> npt.NDArray[np.float64]:
+    return grid.to_lps(np.argwhere(voxels)[:, ::-1])
+
+
+def _thinned(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return points[:: -(-len(points) // MOST_POINTS)]

@@ -1,0 +1,157 @@
+"""The DICOM modules both objects share: patient, study, series, equipment, references (PS3.3 A.51.3, A.57.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta, timezone
+
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from dicom_node.equipment import MANUFACTURER, MODEL
+from dicom_node.results.identity import ObjectKind, ResultIdentity
+
+PATIENT_AND_STUDY_TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+)  # fmt: skip
+"""Must stand in the object, empty where the source has none (PS3.3 C.7.1.1, C.7.2.1)."""
+
+PATIENT_AND_STUDY_OPTIONAL = (
+    "SpecificCharacterSet", "TimezoneOffsetFromUTC",
+    "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID", "PatientBirthTime",
+    "OtherPatientIDsSequence", "OtherPatientNames", "EthnicGroup", "PatientComments", "QualityControlSubject",
+    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription",
+    "PatientBreedCodeSequence", "ResponsiblePerson", "ResponsiblePersonRole", "ResponsibleOrganization",
+    "StudyDescription", "ProcedureCodeSequence", "IssuerOfAccessionNumberSequence", "PhysiciansOfRecord",
+    "ConsultingPhysicianName", "RequestingService", "ReferencedStudySequence", "ReferencedPatientSequence",
+    "PatientAge", "PatientSize", "PatientWeight", "AdmissionID", "IssuerOfAdmissionIDSequence",
+    "AdmittingDiagnosesDescription", "MedicalAlerts", "Allergies", "PregnancyStatus", "PatientSexNeutered",
+    "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription",
+)  # fmt: skip
+"""Kept where the source has them."""
+
+ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+LIVER = codes.SCT.Liver
+ALGORITHM_FAMILY = codes.DCM.ArtificialIntelligence
+ALGORITHM_NAME = "Deep implicit statistical shape model"
+SEGMENT_LABEL = "Liver"
+CONTENT_LABEL = "LIVER"
+CONTENT_DESCRIPTION = "Liver delineated by an AI, not for primary diagnosis"
+DISPLAY_RGB = (221, 130, 101)
+"""The liver's colour in 3D Slicer's generic anatomy table."""
+
+
+def add_patient_and_study(target: Dataset, source: Dataset) -> None:
+    """Copy the patient and study modules as they are, with their character set; nothing is invented."""
+    target.StudyInstanceUID = source.StudyInstanceUID
+    for keyword in PATIENT_AND_STUDY_TYPE_2:
+        if keyword in source:
+            target[keyword] = deepcopy(source[keyword])
+        else:
+            setattr(target, keyword, None)
+    for keyword in PATIENT_AND_STUDY_OPTIONAL:
+        if keyword in source:
+            target[keyword] = deepcopy(source[keyword])
+
+
+def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> None:
+    """The segmentation series module (PS3.3 C.8.20.1) and the object's own UIDs."""
+    target.Modality = "SEG"
+    target.SeriesInstanceUID = identity.series_uid(kind)
+    target.SeriesNumber = identity.series_number(kind)
+    target.SeriesDescription = identity.series_description(kind)
+    target.SOPInstanceUID = identity.instance_uid(kind)
+    target.InstanceNumber = 1
+
+
+def add_dates(target: Dataset, identity: ResultIdentity) -> None:
+    """Dates of series, content and instance from the audit's clock, in the zone the source declares (else UTC's)."""
+    at = identity.created_at.astimezone(_declared_zone(target))
+    for name in ("Series", "Content", "InstanceCreation"):
+        setattr(target, f"{name}Date", at.strftime("%Y%m%d"))
+        setattr(target, f"{name}Time", at.strftime("%H%M%S.%f"))
+
+
+def add_equipment(target: Dataset, source: Dataset, identity: ResultIdentity) -> None:
+    """Who made it (PS3.3 C.7.5.1, C.7.5.2) and who contributed (C.12.1): scanner and node, as IHE AIR asks."""
+    target.Manufacturer = MANUFACTURER
+    target.ManufacturerModelName = MODEL
+    target.DeviceSerialNumber = identity.bundle_digest[:16]
+    target.SoftwareVersions = identity.software_versions
+    known = list(deepcopy(source.get("ContributingEquipmentSequence", [])))
+    target.ContributingEquipmentSequence = [*known, *_scanner(source), _this_node(identity)]
+
+
+def add_frame_of_reference(target: Dataset, source: Dataset) -> None:
+    """The source's frame of reference (PS3.3 C.7.4.1): results lie where the CT lies."""
+    target.FrameOfReferenceUID = source.FrameOfReferenceUID
+    target.PositionReferenceIndicator = source.get("PositionReferenceIndicator") or ""
+
+
+def referenced_series(headers: Sequence[Dataset]) -> list[Dataset]:
+    """ReferencedSeriesSequence of the common instance reference module (PS3.3 C.12.2)."""
+    series = Dataset()
+    series.SeriesInstanceUID = headers[0].SeriesInstanceUID
+    series.ReferencedInstanceSequence = [referenced_instance(header) for header in headers]
+    return [series]
+
+
+def referenced_instance(header: Dataset) -> Dataset:
+    """One item that names a source image."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return item
+
+
+def code_item(code: Code) -> Dataset:
+    """The basic coded entry attributes (PS3.3 table 8.8-1)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def algorithm_parameters(identity: ResultIdentity) -> str:
+    """AlgorithmParameters: the whole digest of the weights that were used."""
+    return f"bundle sha256 {identity.bundle_digest}"
+
+
+def _scanner(source: Dataset) -> list[Dataset]:
+    """One item, or none where the source does not say who made it: Manufacturer is type 1 there."""
+    if not source.get("Manufacturer"):
+        return []
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.AcquisitionEquipment)]
+    item["Manufacturer"] = deepcopy(source["Manufacturer"])
+    for keyword in ("InstitutionName", "StationName", "ManufacturerModelName", "DeviceSerialNumber"):
+        if source.get(keyword):
+            item[keyword] = deepcopy(source[keyword])
+    return [item]
+
+
+def _this_node(identity: ResultIdentity) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = MODEL
+    item.SoftwareVersions = identity.software_versions
+    item.ContributionDateTime = identity.created_at.strftime("%Y%m%d%H%M%S.%f+0000")
+    item.ContributionDescription = ALGORITHM_NAME
+    return item
+
+
+def _declared_zone(target: Dataset) -> timezone:
+    """The zone of the object's own dates; a TimezoneOffsetFromUTC that cannot be read counts as none."""
+    try:
+        declared = datetime.strptime(str(target.get("TimezoneOffsetFromUTC", "+0000")), "%z")
+    except ValueError:
+        return UTC
+    return timezone(declared.utcoffset() or timedelta())

@@ -1,0 +1,118 @@
+"""Writes a closed mesh as a Surface Segmentation (C6, PS3.3 A.57, C.8.23, C.27.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SurfaceSegmentationStorage
+
+from dicom_node.ct_stack import CtStack
+from dicom_node.results import modules
+from dicom_node.results.files import WrittenObject, save_object
+from dicom_node.results.identity import ObjectKind, ResultIdentity
+from dissm_engine.delineation import Delineation
+from dissm_engine.mesh import TriangleMesh
+
+EMPTY_PRIMITIVES = (
+    "TriangleStripSequence",
+    "TriangleFanSequence", "LineSequence", "FacetSequence", "LongVertexPointIndexList", "LongEdgePointIndexList",
+)  # fmt: skip
+"""Type 2 of the mesh primitives (PS3.3 C.27.4): present, and empty where the mesh is made of triangles."""
+
+
+def write_surface(stack: CtStack, delineation: Delineation, identity: ResultIdentity, path: Path) -> WrittenObject:
+    """Write the delineation's mesh, LPS mm, in the frame of reference of the source images."""
+    source = stack.headers[0]
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = SurfaceSegmentationStorage
+    modules.add_patient_and_study(dataset, source)
+    modules.add_series(dataset, ObjectKind.SURFACE, identity)
+    modules.add_dates(dataset, identity)
+    modules.add_equipment(dataset, source, identity)
+    modules.add_frame_of_reference(dataset, source)
+    dataset.ReferencedSeriesSequence = modules.referenced_series(stack.headers)
+    _add_segmentation(dataset, stack, identity)
+    dataset.NumberOfSurfaces = 1
+    dataset.SurfaceSequence = [_surface(delineation.mesh)]
+    return save_object(dataset, ObjectKind.SURFACE, path)
+
+
+def _add_segmentation(dataset: Dataset, stack: CtStack, identity: ResultIdentity) -> None:
+    """The surface segmentation module (PS3.3 C.8.23.1)."""
+    dataset.ContentLabel = modules.CONTENT_LABEL
+    dataset.ContentDescription = modules.CONTENT_DESCRIPTION
+    dataset.ContentCreatorName = None
+    segment = Dataset()
+    segment.SegmentNumber = 1
+    segment.SegmentLabel = modules.SEGMENT_LABEL
+    segment.SegmentAlgorithmType = "AUTOMATIC"
+    segment.SegmentedPropertyCategoryCodeSequence = [modules.code_item(modules.ANATOMICAL_STRUCTURE)]
+    segment.SegmentedPropertyTypeCodeSequence = [modules.code_item(modules.LIVER)]
+    segment.SurfaceCount = 1
+    reference = Dataset()
+    reference.ReferencedSurfaceNumber = 1
+    reference.SegmentSurfaceGenerationAlgorithmIdentificationSequence = [_generation_algorithm(identity)]
+    reference.SegmentSurfaceSourceInstanceSequence = [modules.referenced_instance(h) for h in stack.headers]
+    segment.ReferencedSurfaceSequence = [reference]
+    dataset.SegmentSequence = [segment]
+
+
+def _surface(mesh: TriangleMesh) -> Dataset:
+    """One item of the surface mesh module (PS3.3 C.27.1)."""
+    surface = Dataset()
+    surface.SurfaceNumber = 1
+    # Decimation is part of the generation: its vertices are drawn onto the field's zero again.
+    surface.SurfaceProcessing = "NO"
+    surface.SurfaceComments = "Zero of the signed distance field from which the mask was made, too"
+    surface.RecommendedDisplayGrayscaleValue = 0xFFFF
+    surface.RecommendedDisplayCIELabValue = list(highdicom.color.CIELabColor.from_rgb(*modules.DISPLAY_RGB).value)
+    surface.RecommendedPresentationOpacity = 0.5
+    surface.RecommendedPresentationType = "SURFACE"
+    surface.FiniteVolume = "YES"
+    surface.Manifold = "YES"
+    surface.SurfacePointsSequence = [_points(mesh)]
+    surface.SurfacePointsNormalsSequence = [_normals(mesh)]
+    surface.SurfaceMeshPrimitivesSequence = [_primitives(mesh)]
+    return surface
+
+
+def _points(mesh: TriangleMesh) -> Dataset:
+    """x, y, z of each vertex as float32, LPS mm (PS3.3 C.27.2)."""
+    coordinates = mesh.vertices.astype("<f4")
+    points = Dataset()
+    points.NumberOfSurfacePoints = len(coordinates)
+    points.PointCoordinatesData = coordinates.tobytes()
+    points.PointsBoundingBoxCoordinates = [*coordinates.min(axis=0).tolist(), *coordinates.max(axis=0).tolist()]
+    return points
+
+
+def _normals(mesh: TriangleMesh) -> Dataset:
+    """One unit outward normal a vertex (PS3.3 C.27.3). An empty sequence is legal, but GDCM crashes on it."""
+    normals = Dataset()
+    normals.NumberOfVectors = len(mesh.normals)
+    normals.VectorDimensionality = 3
+    normals.VectorCoordinateData = mesh.normals.astype("<f4").tobytes()
+    return normals
+
+
+def _primitives(mesh: TriangleMesh) -> Dataset:
+    """Triangles as 32-bit indices that count from one (PS3.3 C.27.4)."""
+    primitives = Dataset()
+    for keyword in EMPTY_PRIMITIVES:
+        setattr(primitives, keyword, None)
+    primitives.LongTrianglePointIndexList = (mesh.faces + 1).astype("<u4").tobytes()
+    return primitives
+
+
+def _generation_algorithm(identity: ResultIdentity) -> Dataset:
+    algorithm = Dataset()
+    algorithm.AlgorithmFamilyCodeSequence = [modules.code_item(modules.ALGORITHM_FAMILY)]
+    algorithm.AlgorithmName = modules.ALGORITHM_NAME
+    algorithm.AlgorithmVersion = identity.algorithm_version
+    algorithm.AlgorithmParameters = modules.algorithm_parameters(identity)
+    return algorithm

@@ -1,0 +1,84 @@
+"""The worker: leases a case, delineates it, proves the objects; never talks DICOM."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from dicom_node.catalog.database import Catalog
+from dicom_node.processing import CaseWork, Engine, process_case
+from dicom_node.settings import Settings
+from dicom_node.work.keeper import LeaseKeeper
+from dicom_node.work.lease import LeaseLost, abandon_lease, take_lease
+from dicom_node.work.owner import this_process
+from dissm_engine.delineation import Progress
+
+_IDLE_SECONDS = 0.5
+_log = structlog.get_logger()
+
+
+def worker_main(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+    """One worker process: load the engine once, then work until asked to stop. Raises BundleError, and what escapes."""
+    work_until_stopped(settings, catalog, name, stop, load_engine(settings))
+
+
+def load_engine(settings: Settings) -> Engine:
+    """The engine with the bundle and the device that the settings name. Raises BundleError."""
+    import torch
+
+    from dissm_engine.bundle import Bundle
+    from dissm_engine.delineator import Delineator
+
+    torch.set_num_threads(settings.work.threads)
+    return Delineator(Bundle.load(settings.node.bundle), device=settings.work.device)
+
+
+def work_until_stopped(settings: Settings, catalog: Catalog, name: str, stop: threading.Event, engine: Engine) -> None:
+    """Take one case after the other. The case in hand is abandoned, to be queued again, when a stop is asked."""
+    while not stop.is_set():
+        if not work_once(settings, catalog, name, engine, stop):
+            stop.wait(_IDLE_SECONDS)
+
+
+def work_once(
+    settings: Settings, catalog: Catalog, name: str, engine: Engine, stop: threading.Event | None = None
+) -> bool:
+    """Lease the oldest queued case and process it to its end; False when nothing waits.
+
+    An error without a reason gives the case back (it is tried again, at most `work.attempts` times) and escapes.
+    """
+    lease = take_lease(catalog, str(this_process()), settings.work.lease_seconds, process=name)
+    if lease is None:
+        return False
+    over = False
+    try:
+        with LeaseKeeper(catalog, lease, settings.work.lease_seconds) as keeper:
+            state = process_case(CaseWork(catalog, settings, engine, lease, name, _stoppable(keeper.progress, stop)))
+        over = True
+        _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
+    except LeaseLost:
+        over = True
+        _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
+    except WorkStopped:
+        abandon_lease(catalog, lease, None, process=name, problem="the node was stopped")
+        over = True
+    finally:
+        if not over:
+            abandon_lease(
+                catalog, lease, settings.work.attempts, process=name, problem="the worker stopped on an error"
+            )
+    return True
+
+
+class WorkStopped(Exception):  # noqa: N818
+    """The node was asked to stop while a case was in hand. Not a DissmError: the case is not at fault."""
+
+
+def _stoppable(progress: Progress, stop: threading.Event | None) -> Progress:
+    def note(stage: str, done: float) -> None:
+        if stop is not None and stop.is_set():
+            raise WorkStopped
+        progress(stage, done)
+
+    return note

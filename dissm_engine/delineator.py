@@ -1,0 +1,98 @@
+"""The whole engine on one page: pose (3.2), prior (Eq. 4), refinement (3.3), mask and mesh, findings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from dissm_engine.bundle import Bundle
+from dissm_engine.delineation import Delineation, Progress, silent
+from dissm_engine.errors import NO_SURFACE, DelineationError
+from dissm_engine.findings import judge, measure
+from dissm_engine.pose.similarity import Pose
+from dissm_engine.precision import native_bfloat16
+from dissm_engine.refine.tissues import median_hu
+from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
+from dissm_engine.volume import AIR_HU, Grid, SignedDistance, Volume, axis_aligned_grid, resample
+
+WORKING_SPACING_MM = 2.0
+_MARGIN_MM = 36.0
+_SEARCH_SPACING_MM = 8.0
+
+
+class Delineator:
+    """Finds the organ of its bundle in a CT. One instance serves many volumes, one at a time."""
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        self.bundle = bundle
+        self.shape, self.agent = bundle.shape, bundle.agent
+        self.refiner = bundle.refiner(device, half=native_bfloat16(device))
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        """Delineate the organ.
+
+        volume: a CT that holds the organ, or a part of it; LPS.
+        Raises DelineationError when no surface remains.
+        """
+        seconds: dict[str, float] = {}
+        with _timed("pose", seconds):
+            path = self.agent.find_pose(volume, self.shape, progress)
+        with _timed("prior", seconds):
+            prior = self.prior(path.pose, path.loadings)
+            working = resample(volume, prior.grid, outside=AIR_HU)
+        with _timed("refine", seconds):
+            refinement = self.refiner.refine(working, prior, lambda done: progress("refine", done))
+        with _timed("surface", seconds):
+            field = largest_part(closed_at_border(refinement.field, volume.grid))
+            mask, mesh = mask_of(field, volume.grid), mesh_of(field)
+        with _timed("findings", seconds):
+            volume_ml = float(mask.sum() * volume.grid.voxel_ml)
+            measured = measure(path, refinement, working, mesh, volume.grid, volume_ml)
+        progress("done", 1.0)
+        return Delineation(
+            field=field,
+            ct_grid=volume.grid,
+            mask=mask,
+            mesh=mesh,
+            pose=path.pose,
+            loadings=path.loadings,
+            findings=judge(measured, self.bundle.trust),
+            stage_seconds=seconds,
+            bundle_digest=self.bundle.digest,
+            bundle_name=self.bundle.name,
+            bundle_version=self.bundle.version,
+            tissue_hu=median_hu(working.hu, refinement.tissue, field.mm),
+        )
+
+    def prior(self, pose: Pose, loadings: npt.NDArray[np.float32]) -> SignedDistance:
+        """SDF of the shape model at a pose (Eq. 4), mm, on the working grid around it.
+
+        Raises DelineationError when the shape has no inside.
+        """
+        radius = self.shape.mm_per_unit * self.shape.trained_radius * pose.scale.max()
+        search = axis_aligned_grid(pose.translation - radius, pose.translation + radius, _SEARCH_SPACING_MM)
+        coarse = self.shape.signed_distance(pose, loadings, search, band_mm=_SEARCH_SPACING_MM)
+        return self.shape.signed_distance(pose, loadings, self._working_grid(coarse), band_mm=_MARGIN_MM)
+
+    def _working_grid(self, coarse: SignedDistance) -> Grid:
+        """Isotropic, along the LPS axes, around the shape, sizes the network can halve."""
+        inside = np.argwhere(coarse.mm < _SEARCH_SPACING_MM)
+        if len(inside) == 0:
+            raise DelineationError(NO_SURFACE)
+        low = coarse.grid.to_lps(inside.min(axis=0)[::-1]) - _MARGIN_MM
+        high = coarse.grid.to_lps(inside.max(axis=0)[::-1]) + _MARGIN_MM
+        multiple = self.refiner.network.granularity
+        step = WORKING_SPACING_MM
+        counts = np.ceil((np.ceil((high - low) / step) + 1) / multiple) * multiple
+        return axis_aligned_grid(low, low + (counts - 1) * step, step)
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - started

@@ -1,0 +1,117 @@
+"""A body around a liver (the labels of a phantom): the table of contents of everything that is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from dissm_engine.errors import MESH_NOT_CLOSED, GeometryError
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.phantom.canvas import Canvas
+from dissm_engine.phantom.gut import draw_colon, draw_duodenum, draw_small_bowel, draw_stomach
+from dissm_engine.phantom.organs import (
+    draw_adrenals,
+    draw_ascites,
+    draw_gallbladder,
+    draw_kidneys,
+    draw_pancreas,
+    draw_pelvis,
+    draw_spleen,
+)
+from dissm_engine.phantom.placement import deformed, random_placement, signed_distance
+from dissm_engine.phantom.plan import BodyPlan, body_grid, draw_plan
+from dissm_engine.phantom.thorax import draw_heart, draw_lungs, draw_mediastinum
+from dissm_engine.phantom.tissue import Labels
+from dissm_engine.phantom.trunk import draw_trunk
+from dissm_engine.phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk, porta_hepatis
+from dissm_engine.volume import Grid, SignedDistance
+
+STEP_MM = 2.0
+Recipe = Mapping[str, float | int | str | bool]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The tissues of one body.
+
+    labels: uint8 [K, J, I], values of `Tissue`, on `grid` (isotropic, LPS axes).
+    liver: signed distance of the liver's surface on the same grid, mm.
+    liver_mesh: the surface in this body, LPS mm: the given mesh, deformed if asked, then moved by `body_from_liver`.
+    body_from_liver: float64 [4, 4], rotation and anisotropic scale used to place it. recipe: what was drawn.
+    """
+
+    labels: Labels
+    liver: SignedDistance
+    liver_mesh: TriangleMesh
+    body_from_liver: npt.NDArray[np.float64]
+    recipe: Recipe
+
+    @property
+    def grid(self) -> Grid:
+        """Where the labels lie."""
+        return self.liver.grid
+
+
+def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liver: bool = False) -> Anatomy:
+    """A random body around a liver; the same seed gives the same body, bit for bit.
+
+    liver: closed mesh, LPS mm, roughly centred on the origin. deform: bend it by a random smooth diffeomorphism first.
+    whole_liver: never cut the liver by the end of the scan.
+    Raises GeometryError if the mesh is not closed.
+    """
+    if not liver.closed:
+        raise GeometryError(MESH_NOT_CLOSED, edges="some")
+    rng = np.random.default_rng(seed)
+    displacement = float(rng.uniform(3.0, 9.0)) if deform else 0.0
+    surface = deformed(liver, rng, displacement) if deform else liver
+    body_from_liver = random_placement(rng)
+    placed = surface.moved(body_from_liver)
+    plan = draw_plan(placed, rng)
+    if whole_liver and plan.truncated != "none":
+        plan = replace(plan, truncated="none", top=plan.dome + 20.0, bottom=plan.tip - 20.0)
+    grid = body_grid(plan, STEP_MM)
+    distance = signed_distance(placed, grid)
+    canvas = Canvas(grid, np.zeros(grid.shape, dtype=np.uint8), distance, rng)
+    _draw_body(canvas, plan)
+    recipe = _recipe(plan, seed, displacement)
+    return Anatomy(canvas.labels, SignedDistance(distance, grid), placed, body_from_liver, recipe)
+
+
+def _draw_body(canvas: Canvas, plan: BodyPlan) -> None:
+    """First come, first served: what is drawn early is never overwritten by what comes later."""
+    trunk = draw_trunk(canvas, plan)
+    hilum = porta_hepatis(canvas, plan)
+    draw_liver_vessels(canvas, plan, hilum)
+    heart = draw_heart(canvas, plan, trunk)
+    draw_great_vessels(canvas, plan, heart)
+    draw_mediastinum(canvas, plan, heart)
+    draw_portal_trunk(canvas, plan, hilum)
+    draw_lungs(canvas, plan, trunk, heart)
+    kidney = draw_kidneys(canvas, plan)
+    draw_adrenals(canvas, plan)
+    draw_gallbladder(canvas, plan, hilum)
+    draw_spleen(canvas, plan, trunk)
+    draw_pancreas(canvas, plan, hilum)
+    pylorus = draw_stomach(canvas, plan, trunk, hilum)
+    draw_duodenum(canvas, plan, trunk, pylorus)
+    draw_colon(canvas, plan, trunk, kidney)
+    draw_small_bowel(canvas, plan, trunk, hilum)
+    draw_ascites(canvas, plan, trunk)
+    draw_pelvis(canvas, plan)
+
+
+def _recipe(plan: BodyPlan, seed: int, displacement_mm: float) -> Recipe:
+    return {
+        "seed": seed,
+        "deformation_mm": round(displacement_mm, 3),
+        "truncated": plan.truncated,
+        "above_dome_mm": round(plan.top - plan.dome, 1),
+        "below_tip_mm": round(plan.tip - plan.bottom, 1),
+        "subcutaneous_mm": round(plan.subcutaneous_mm, 1),
+        "visceral": round(plan.visceral, 2),
+        "trunk_mm": round(2 * (plan.half_width + plan.subcutaneous_mm + 26), 1),
+        "arms": plan.arms,
+    }

@@ -1,0 +1,148 @@
+"""Solid organs of the upper abdomen, placed so that they touch the liver where they touch in life."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from dissm_engine.phantom.canvas import (
+    Canvas,
+    Vector,
+    cloud_of_ellipsoid,
+    ellipsoid,
+    frame_along,
+    touching,
+    tube,
+    xyz,
+)
+from dissm_engine.phantom.plan import BodyPlan
+from dissm_engine.phantom.tissue import Tissue
+from dissm_engine.phantom.trunk import Trunk
+
+
+def draw_kidneys(canvas: Canvas, plan: BodyPlan) -> Vector:
+    """Both kidneys; the right one touches the inferior posterior right lobe most times -> its centre (LPS mm)."""
+    rng = canvas.rng
+    lengths = rng.uniform(0.85, 1.15, 2)
+    right = np.array([plan.spine_x - rng.uniform(58, 70), plan.spine_y + rng.uniform(-18, 0), plan.middle - 0.0])
+    right[2] = plan.tip + rng.uniform(0.16, 0.4) * (plan.dome - plan.tip)
+    turn = frame_along([-0.28, 0.25, -1.0])
+    radii = [56 * lengths[0], 27 * lengths[0], 30 * lengths[0]]
+    overlap = rng.choice([0.0, 0.03, 0.08], p=[0.2, 0.45, 0.35])
+    right = touching(canvas, right, cloud_of_ellipsoid(radii, turn), float(overlap), (10, 16, 28))
+    _draw_kidney(canvas, right, radii, turn, 1)
+    left = np.array(
+        [plan.spine_x + rng.uniform(60, 78), plan.spine_y + rng.uniform(-14, 4), right[2] + rng.uniform(-5, 26)]
+    )
+    radii = [56 * lengths[1], 27 * lengths[1], 30 * lengths[1]]
+    _draw_kidney(canvas, left, radii, frame_along([0.28, 0.25, -1.0]), -1)
+    return right
+
+
+def _draw_kidney(canvas: Canvas, center: Vector, radii: list[float], turn: Vector, medial: int) -> None:
+    """Cortex, medullary pyramids, renal sinus fat opening to the medial side, pelvis."""
+    rng = canvas.rng
+    box, distance = ellipsoid(canvas, center, radii, turn, 1.4)
+    gap = rng.choice([0.0, 0.0, 1.5, 4.0]) + 1.0 * canvas.noise(box, coarse=True)
+    inside = (distance < 0) & (canvas.liver_mm[box] > gap)
+    sinus_center = center + np.array([medial * 14.0, -6.0, 0.0])
+    x, y, z = canvas.axes(box)
+    sinus = np.sqrt(
+        ((x - sinus_center[0]) / 13) ** 2 + ((y - sinus_center[1]) / 9) ** 2 + ((z - sinus_center[2]) / 20) ** 2
+    ) + 0.1 * canvas.noise(box)
+    canvas.put(box, inside & (sinus > 1), Tissue.KIDNEY_CORTEX)
+    medulla = (distance < -7) & (sinus > 1) & (canvas.noise(box) > -0.1)
+    canvas.put(box, medulla, Tissue.KIDNEY_MEDULLA, (Tissue.KIDNEY_CORTEX,))
+    canvas.put(box, inside & (sinus < 0.45), Tissue.RENAL_PELVIS)
+    if rng.random() < 0.25:
+        cyst_at = center + turn @ (np.array(rng.choice([-0.9, 0.9]) * np.array([0.5, 0, 0])) * radii) + xyz(0, -14, 0)
+        cyst_box, cyst = ellipsoid(canvas, cyst_at, [rng.uniform(6, 18)] * 3, None, 0.6)
+        canvas.put(cyst_box, cyst < 0, Tissue.URINE, (Tissue.KIDNEY_CORTEX, Tissue.KIDNEY_MEDULLA, Tissue.FAT))
+
+
+def draw_adrenals(canvas: Canvas, plan: BodyPlan) -> None:
+    """Thin limbs: the right one between IVC, liver and crus, the left one above its kidney."""
+    rng = canvas.rng
+    for side in (-1, 1):
+        start = np.array([plan.spine_x + side * rng.uniform(30, 38), plan.spine_y - rng.uniform(18, 30), plan.middle])
+        for tilt in (0.0, 9.0):
+            knots = [start, start + xyz(side * (6 + tilt), 12, -8), start + xyz(side * (10 + 1.5 * tilt), 24, -14)]
+            box, distance = tube(canvas, knots, [2.6, 2.2, 2.0], 0.4)
+            canvas.put(box, distance < 0, Tissue.ADRENAL)
+
+
+def draw_spleen(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
+    """A crescent along the left posterior wall, now and then so large that the left lobe lies on it."""
+    rng = canvas.rng
+    size = np.clip(np.exp(rng.normal(0.0, 0.22)), 0.65, 1.6)
+    center = np.array(
+        [
+            plan.spine_x + plan.half_width - rng.uniform(22, 34) * size**0.5,
+            plan.spine_y - rng.uniform(-2, 24),
+            plan.dome - rng.uniform(50, 88),
+        ]
+    )
+    radii = [58 * size, 34 * size, 46 * size]
+    box, distance = ellipsoid(canvas, center, radii, frame_along([0.25, -0.35, -1.0]), 3.5)
+    thick = rng.uniform(30, 46) * size
+    shape = (distance < 0) & (trunk.cavity_mm[box] < -1.0) & (trunk.cavity_mm[box] > -thick)
+    shape &= canvas.liver_mm[box] > rng.choice([0.0, 0.0, 2.0])
+    canvas.put(box, shape, Tissue.SPLEEN)
+
+
+def draw_gallbladder(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
+    """In its fossa under the right lobe, pressed into it; absent in one of eight."""
+    rng = canvas.rng
+    if rng.random() < 0.13:
+        return
+    fullness = rng.uniform(0.45, 1.15)
+    radii = [34 * fullness**0.5, 17 * fullness, 16 * fullness]
+    turn = frame_along([-0.45, -0.75, -0.55])
+    nominal = hilum + xyz(-26, -24, -26)
+    center = touching(canvas, nominal, cloud_of_ellipsoid(radii, turn), rng.uniform(0.08, 0.3), (20, 20, 20))
+    box, distance = ellipsoid(canvas, center, radii, turn, 1.0)
+    wall = rng.uniform(0.0, 2.2)
+    gap = canvas.liver_mm[box] > 0
+    canvas.put(box, (distance < 0) & gap, Tissue.BOWEL_WALL)
+    canvas.put(box, distance < -wall, Tissue.GALLBLADDER, (Tissue.BOWEL_WALL,))
+
+
+def draw_pancreas(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
+    """Lobulated: head beside the duodenum, neck over the confluence, tail to the spleen's hilum."""
+    rng = canvas.rng
+    head = np.array([plan.spine_x - 18, plan.spine_y - 60, hilum[2] - rng.uniform(58, 80)])
+    knots = [head, head + xyz(16, -6, 24), head + xyz(48, 4, 36), head + xyz(92, 30, 48)]
+    size = rng.uniform(0.7, 1.15)
+    box, distance = tube(canvas, knots, [15 * size, 9 * size, 10 * size, 10 * size], 2.6)
+    canvas.put(box, distance < 0, Tissue.PANCREAS)
+
+
+def draw_ascites(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
+    """Free fluid around the liver and along the wall, in one of eight bodies."""
+    rng = canvas.rng
+    if rng.random() > 0.13:
+        return
+    extent = rng.uniform(3, 16)
+    box = canvas.box([-1e4, -1e4, plan.bottom], [1e4, plan.spine_y + 30, plan.dome + 5])
+    near_liver = canvas.liver_mm[box] < extent * (1 + 0.5 * canvas.noise(box, coarse=True))
+    gutter = (trunk.cavity_mm[box] > -extent) & (trunk.cavity_mm[box] < 0)
+    inside = trunk.cavity_mm[box] < 0
+    fluid = ndimage.binary_opening((near_liver | gutter) & inside & (canvas.labels[box] == Tissue.FAT))
+    canvas.put(box, fluid, Tissue.ASCITES)
+
+
+def draw_pelvis(canvas: Canvas, plan: BodyPlan) -> None:
+    """Iliac wings and bladder, where the scan reaches them; coarse, for orientation only."""
+    rng = canvas.rng
+    crest = plan.tip - rng.uniform(20, 90)
+    if canvas.z[0] > crest:
+        return
+    for side in (-1, 1):
+        center = np.array([plan.spine_x + side * 92, plan.spine_y - 6, crest - 62])
+        box, distance = ellipsoid(canvas, center, [62, 58, 13], frame_along([0.25 * side, 0.1, 1.0]), 2.0)
+        over = (Tissue.FAT, Tissue.MUSCLE)
+        canvas.put(box, distance < 0, Tissue.BONE_CORTEX, over)
+        canvas.put(box, distance < -2.6, Tissue.BONE_MARROW, (Tissue.BONE_CORTEX,))
+    bladder = np.array([plan.spine_x, plan.front + 60, crest - 150])
+    box, distance = ellipsoid(canvas, bladder, [rng.uniform(25, 50), 32, 34], None, 2.0)
+    canvas.put(box, distance < 0, Tissue.URINE)

@@ -1,0 +1,113 @@
+"""What a body is going to look like, decided from its liver before anything is drawn: landmarks and habitus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.phantom.canvas import Field
+from dissm_engine.volume import Grid, axis_aligned_grid
+
+
+@dataclass(frozen=True)
+class BodyPlan:
+    """Landmarks (LPS mm) and habitus of one body.
+
+    spine_x, spine_y: centre of the vertebral bodies at the level of the liver's middle; spine_tilt: dy/dz.
+    liver_low, liver_high: bounding box of the liver. dome, tip: its highest and lowest z.
+    half_width, front, back: the trunk cavity's half axis along x, and its y limits.
+    subcutaneous_mm, visceral: fat under the skin (mm) and inside the cavity (0 lean .. 1 obese).
+    top, bottom: z limits of the scan. thorax, pelvis: whether the scan reaches them.
+    """
+
+    spine_x: float
+    spine_y: float
+    spine_tilt: float
+    liver_low: tuple[float, float, float]
+    liver_high: tuple[float, float, float]
+    half_width: float
+    front: float
+    back: float
+    subcutaneous_mm: float
+    visceral: float
+    top: float
+    bottom: float
+    truncated: str
+    arms: bool
+
+    @property
+    def dome(self) -> float:
+        """Highest z of the liver, mm."""
+        return self.liver_high[2]
+
+    @property
+    def tip(self) -> float:
+        """Lowest z of the liver, mm."""
+        return self.liver_low[2]
+
+    @property
+    def middle(self) -> float:
+        """z of the usual level of the porta hepatis: 58 % of the way up the liver."""
+        return self.tip + 0.58 * (self.dome - self.tip)
+
+    def spine_y_at(self, z: Field) -> Field:
+        """y of the vertebral bodies' centre at heights z: a thoracic kyphosis over a lumbar lordosis."""
+        up = np.clip(z - np.float32(self.middle), -130, 220)
+        return np.asarray(self.spine_y + self.spine_tilt * up - 0.0004 * up * up * np.sign(-up), dtype=np.float32)
+
+
+def draw_plan(mesh: TriangleMesh, rng: np.random.Generator) -> BodyPlan:
+    """Random landmarks and habitus around a placed liver."""
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    spine_y = high[1] - rng.uniform(14, 32)
+    spine_x = _spine_x(mesh, spine_y, rng)
+    subcutaneous = float(np.clip(np.exp(rng.normal(np.log(15), 0.55)), 4, 52))
+    visceral = float(np.clip(0.012 * subcutaneous + rng.uniform(-0.15, 0.5), 0, 1))
+    half_width = max(118.0, float(spine_x - low[0]) - rng.uniform(2, 14)) + 4 * visceral
+    truncated = str(rng.choice(["none", "tip", "dome"], p=[0.85, 0.09, 0.06]))
+    top, bottom = _extent(low[2], high[2], truncated, rng)
+    return BodyPlan(
+        spine_x=spine_x,
+        spine_y=float(spine_y),
+        spine_tilt=float(rng.uniform(0.02, 0.13)),
+        liver_low=(float(low[0]), float(low[1]), float(low[2])),
+        liver_high=(float(high[0]), float(high[1]), float(high[2])),
+        half_width=half_width,
+        front=float(low[1] + rng.uniform(0, 12) - 26 * visceral * rng.uniform(0.2, 1)),
+        back=float(max(spine_y + rng.uniform(44, 56), high[1] - rng.uniform(-3, 8))),
+        subcutaneous_mm=subcutaneous,
+        visceral=visceral,
+        top=top,
+        bottom=bottom,
+        truncated=truncated,
+        arms=bool(rng.random() < 0.12),
+    )
+
+
+def _spine_x(mesh: TriangleMesh, spine_y: float, rng: np.random.Generator) -> float:
+    """Beside the medial face of the right lobe at the depth of the vertebral bodies, 3 to 14 mm away from it."""
+    slab = mesh.vertices[np.abs(mesh.vertices[:, 1] - spine_y) < 22]
+    nearest = np.percentile(slab[:, 0], 99) if len(slab) else mesh.vertices[:, 0].mean()
+    return float(nearest + 22 + rng.uniform(1, 12))
+
+
+def _extent(tip: float, dome: float, truncated: str, rng: np.random.Generator) -> tuple[float, float]:
+    """Top and bottom of the scan: thorax or pelvis included at random, or cut through the liver."""
+    height = dome - tip
+    above = rng.choice([rng.uniform(4, 30), rng.uniform(25, 70), rng.uniform(70, 200)], p=[0.5, 0.32, 0.18])
+    below = rng.choice([rng.uniform(4, 40), rng.uniform(40, 120), rng.uniform(120, 260)], p=[0.35, 0.4, 0.25])
+    if truncated == "tip":
+        below = -rng.uniform(0.06, 0.3) * height
+    if truncated == "dome":
+        above = -rng.uniform(0.05, 0.2) * height
+    return float(dome + above), float(tip - below)
+
+
+def body_grid(plan: BodyPlan, step_mm: float) -> Grid:
+    """The isotropic grid that holds the whole cross-section of the body (arms and couch too) between top and bottom."""
+    side = plan.half_width + plan.subcutaneous_mm * 1.3 + 48 + (80 if plan.arms else 0)
+    low = [plan.spine_x - side, plan.front - plan.subcutaneous_mm * 1.6 - 34, plan.bottom]
+    high = [plan.spine_x + side, plan.back + plan.subcutaneous_mm * 1.6 + 75, plan.top]
+    return axis_aligned_grid(low, high, step_mm)

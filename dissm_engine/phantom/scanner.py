@@ -1,0 +1,167 @@
+"""What a CT scanner would store of an anatomy: int16 HU on a scanner's grid, with the truth on the same grid."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.phantom.anatomy import Anatomy, Recipe
+from dissm_engine.phantom.appearance import Appearance, Phase
+from dissm_engine.phantom.lesions import with_lesions
+from dissm_engine.phantom.paint import HIGHEST_HU, LOWEST_HU, paint_without_noise, scanner_noise
+from dissm_engine.phantom.tissue import is_liver
+from dissm_engine.volume import Grid, Volume
+
+
+@dataclass(frozen=True)
+class ScanProtocol:
+    """How a scan is stored.
+
+    pixel_mm: in-plane spacing; slice_mm: distance between slices and their thickness. matrix: most columns and rows.
+    noise_sd: HU at that resolution. outside_hu: stored outside the circular field of view (None: no circle).
+    appearance: fixed HU of the tissues, or None to draw them. lesions: whether lesions may be drawn in the liver.
+    """
+
+    pixel_mm: float = 0.78
+    slice_mm: float = 2.5
+    matrix: int = 512
+    noise_sd: float = 16.0
+    outside_hu: int | None = None
+    phase: Phase = Phase.VENOUS
+    randomised: bool = False
+    lesions: bool = True
+
+    @staticmethod
+    def draw(rng: np.random.Generator) -> ScanProtocol:
+        """A random protocol: 0.65-0.9 mm in plane, 1-5 mm slices, noise like thin and thick reconstructions."""
+        slice_mm = float(rng.choice([1.0, 1.25, 2.0, 2.5, 3.0, 5.0], p=[0.1, 0.15, 0.15, 0.3, 0.15, 0.15]))
+        return ScanProtocol(
+            pixel_mm=float(rng.uniform(0.65, 0.9)),
+            slice_mm=slice_mm,
+            noise_sd=float(np.clip(np.exp(rng.normal(np.log(20), 0.4)) * (2.0 / slice_mm) ** 0.35, 6, 45)),
+            outside_hu=int(rng.choice([-1024, -2000])) if rng.random() < 0.6 else None,
+            phase=Phase(str(rng.choice(list(Phase), p=[0.8, 0.12, 0.08]))),
+            randomised=bool(rng.random() < 0.1),
+        )
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A stored scan and its truth.
+
+    volume: int16 HU on the CT's grid. mask: bool [K, J, I] on that grid, signed distance < 0 at the voxel centres.
+    liver_mesh: the true surface, LPS mm. recipe: what was drawn.
+    """
+
+    volume: Volume
+    mask: npt.NDArray[np.bool_]
+    liver_mesh: TriangleMesh
+    recipe: Recipe
+
+
+def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
+    """Scan an anatomy; the same arguments give the same scan, bit for bit."""
+    rng = np.random.default_rng(seed)
+    appearance = Appearance.draw(rng, protocol.phase, protocol.randomised)
+    labels = anatomy.labels
+    if protocol.lesions:
+        labels = with_lesions(labels, anatomy.liver.mm, float(anatomy.grid.spacing[0]), rng)
+    grid = scan_grid(anatomy.grid, protocol, float(anatomy.recipe.get("trunk_mm", 0.0)))
+    hu = _scanned_tissue(anatomy, labels, appearance, grid, rng)
+    hu += _noise(grid, protocol, appearance, rng)
+    if protocol.outside_hu is not None:
+        hu[:, ~_field_of_view(grid)] = protocol.outside_hu
+    stored = np.clip(np.rint(hu), min(LOWEST_HU, protocol.outside_hu or 0), HIGHEST_HU).astype(np.int16)
+    mask = on_scan_grid(anatomy.liver.mm, anatomy.grid, grid) < 0
+    recipe = {**anatomy.recipe, "scan_seed": seed, "phase": str(appearance.phase), "randomised": appearance.randomised}
+    return Phantom(Volume(stored, grid.lps_from_voxel), mask, anatomy.liver_mesh, recipe)
+
+
+def scan_grid(body: Grid, protocol: ScanProtocol, trunk_mm: float) -> Grid:
+    """The scanner's grid: axial, centred on the body, never larger than the matrix, slices within the body's extent.
+
+    trunk_mm: width of the trunk (0: unknown); where the matrix would not cover it, pixels grow. Arms may be cut.
+    """
+    extent = (np.array(body.shape[::-1]) - 1) * body.spacing
+    pixel = max(protocol.pixel_mm, trunk_mm / protocol.matrix)
+    side = min(protocol.matrix, int(np.ceil(float(extent[:2].max()) / pixel)))
+    slices = max(1, int(np.floor((extent[2] - protocol.slice_mm) / protocol.slice_mm)) + 1)
+    affine = np.diag([pixel, pixel, protocol.slice_mm, 1.0])
+    center = body.center_lps
+    affine[:2, 3] = center[:2] - (side - 1) * pixel / 2
+    affine[2, 3] = center[2] - (slices - 1) * protocol.slice_mm / 2
+    return Grid((slices, side, side), affine)
+
+
+def _scanned_tissue(
+    anatomy: Anatomy, labels: npt.NDArray[np.uint8], appearance: Appearance, grid: Grid, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Tissue HU averaged over the slice thickness on the scan's grid; the liver's edge is cut at scan resolution."""
+    step = float(anatomy.grid.spacing[0])
+    thin = _without_thickness(appearance)
+    hu = paint_without_noise(labels, step, thin, rng, anatomy.liver.mm)
+    samples = max(1, round(float(grid.spacing[2]) / step))
+    total = np.zeros(grid.shape, dtype=np.float32)
+    for n in range(samples):
+        shifted = grid.lps_from_voxel.copy()
+        shifted[2, 3] += ((n + 0.5) / samples - 0.5) * float(grid.spacing[2])
+        total += on_scan_grid(hu, anatomy.grid, Grid(grid.shape, shifted))
+    return total / np.float32(samples)
+
+
+def _without_thickness(appearance: Appearance) -> Appearance:
+    """The same look without slice averaging and with the scanner's own point spread: interpolation blurs the rest."""
+    return replace(appearance, slice_mm=0.0, point_spread_mm=min(appearance.point_spread_mm, 0.7))
+
+
+def _noise(
+    grid: Grid, protocol: ScanProtocol, appearance: Appearance, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    along, rows, columns = appearance.noise_mm
+    # Appearance's noise is that of a scan resampled to 2 mm; before resampling it is correlated over less.
+    native = replace(appearance, noise_sd=protocol.noise_sd, noise_mm=(0.85 * along, 0.38 * rows, 0.55 * columns))
+    spacing = (float(grid.spacing[2]), float(grid.spacing[1]), float(grid.spacing[0]))
+    return scanner_noise(grid.shape, spacing, native, rng)
+
+
+def _field_of_view(grid: Grid) -> npt.NDArray[np.bool_]:
+    """The reconstruction circle [J, I]."""
+    _, rows, columns = grid.shape
+    y = (np.arange(rows) - (rows - 1) / 2) / (rows / 2)
+    x = (np.arange(columns) - (columns - 1) / 2) / (columns / 2)
+    return np.asarray(x[None, :] ** 2 + y[:, None] ** 2 <= 1.0)
+
+
+def on_scan_grid(values: npt.NDArray[np.float32], source: Grid, target: Grid) -> npt.NDArray[np.float32]:
+    """Trilinear samples of `values` on `source` at the voxels of `target`; both have LPS axes; the border repeats."""
+    result = values
+    for array_axis, axis in ((0, 2), (1, 1), (2, 0)):
+        start = (target.lps_from_voxel[axis, 3] - source.lps_from_voxel[axis, 3]) / source.lps_from_voxel[axis, axis]
+        step = target.lps_from_voxel[axis, axis] / source.lps_from_voxel[axis, axis]
+        at = np.clip(start + step * np.arange(target.shape[array_axis]), 0, source.shape[array_axis] - 1)
+        first = np.minimum(at.astype(int), max(source.shape[array_axis] - 2, 0))
+        weight = (at - first).astype(np.float32).reshape([-1 if n == array_axis else 1 for n in range(3)])
+        low = result.take(first, axis=array_axis)
+        high = result.take(np.minimum(first + 1, source.shape[array_axis] - 1), axis=array_axis)
+        high -= low
+        high *= weight
+        low += high
+        result = low
+    return result
+
+
+def content_hash(phantom: Phantom) -> str:
+    """SHA-256 (hex) of the stored HU (int16, little endian, C order) followed by the affine (float64)."""
+    digest = hashlib.sha256(np.ascontiguousarray(phantom.volume.hu, dtype="<i2").tobytes())
+    digest.update(np.ascontiguousarray(phantom.volume.lps_from_voxel, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def liver_share(anatomy: Anatomy) -> float:
+    """Share of the liver's volume that lies inside the scan, 0..1."""
+    inside = float(is_liver(anatomy.labels).sum()) * anatomy.grid.voxel_ml
+    return min(1.0, inside / max(anatomy.liver_mesh.volume_ml, 1e-6))

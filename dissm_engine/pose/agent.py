@@ -1,0 +1,263 @@
+"""The pose agent: translation, scale, rotation, non-rigid, each iterated until its corrections fade (paper 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dissm_engine.delineation import Progress, silent
+from dissm_engine.errors import BundleError, Reason
+from dissm_engine.pose.correction import RIGID_OUTPUTS, AgentState, StageName, take_step
+from dissm_engine.pose.encoder import EncoderArchitecture, ResidualEncoder
+from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ObservationSpec, ShapeCanvas, observe
+from dissm_engine.pose.similarity import Pose
+from dissm_engine.volume import Volume
+
+FOREIGN_SHAPE_MODEL = Reason(
+    "FOREIGN_SHAPE_MODEL",
+    "the pose agent was trained with another shape model (their mean shapes differ by {difference_mm:.1f} mm)",
+    "take agent and shape model from one bundle",
+)
+_SAME_SHAPE_MM = 1.0
+_CHECKED_POINTS = 64
+_STARTS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class StageNetwork:
+    """One stage of the agent. steps: at most so many corrections in inference."""
+
+    name: StageName
+    observation: ObservationSpec
+    steps: int
+    encoder: ResidualEncoder
+
+    @property
+    def accumulates_loadings(self) -> bool:
+        """Loadings can be corrected only where the encoder is shown them."""
+        return self.observation.show_loadings
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How poses are searched for in a whole volume.
+
+    start_spacing_mm: cell of the lattice of first positions.
+    carried: so many of the most promising trajectories go past translation.
+    tolerance_mm: a stage ends when no trajectory moves further than this in a step.
+    """
+
+    start_spacing_mm: float = 180.0
+    carried: int = 3
+    tolerance_mm: float = 1.0
+
+
+@dataclass(frozen=True)
+class PosePath:
+    """How the chosen trajectory came to rest.
+
+    steps, stages, step_loadings: one entry a correction, the start not among them; loadings float32 [C] each.
+    pose, loadings: the last of them. expected_error_mm: mean absolute distance error the agent expects of the result.
+    spread_mm: mean distance of the other carried trajectories' poses to the chosen one; 0 where there is none.
+    """
+
+    steps: tuple[Pose, ...]
+    stages: tuple[StageName, ...]
+    step_loadings: tuple[npt.NDArray[np.float32], ...]
+    pose: Pose
+    loadings: npt.NDArray[np.float32]
+    expected_error_mm: float
+    spread_mm: float
+
+
+def stage_poses(path: PosePath) -> dict[StageName, tuple[Pose, npt.NDArray[np.float32]]]:
+    """Pose and loadings as each stage left them, in the order of the stages."""
+    return {
+        stage: (pose, loadings)
+        for stage, pose, loadings in zip(path.stages, path.steps, path.step_loadings, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class _Played:
+    """The trail of one stage: every state in order, and the expected error in mm [B] of the last."""
+
+    stage: StageName
+    trail: tuple[AgentState, ...]
+    expected_error_mm: torch.Tensor
+
+    def __getitem__(self, chosen: torch.Tensor) -> _Played:
+        return _Played(self.stage, tuple(state[chosen] for state in self.trail), self.expected_error_mm[chosen])
+
+
+class PoseAgent:
+    """Four stages that share one canvas of the shape model."""
+
+    def __init__(
+        self, stages: Sequence[StageNetwork], canvas: ShapeCanvas, search: SearchSettings | None = None
+    ) -> None:
+        self.stages = tuple(stages)
+        self.canvas = canvas
+        self.search = search or SearchSettings()
+        for stage in self.stages:
+            stage.encoder.eval()
+
+    @property
+    def components(self) -> int:
+        """Loadings the agent gives."""
+        return len(self.canvas.basis_mm)
+
+    def find_pose(self, volume: Volume, shape: ImplicitShape, progress: Progress = silent) -> PosePath:
+        """Pose and loadings of the shape in a CT that holds it somewhere.
+
+        Raises BundleError when `shape` is not the model this agent was trained with.
+        """
+        self._require_same_shape(shape)
+        image = CoarseImage.from_volume(volume)
+        starts = lattice_of_starts(image.box_lps(), self.search.start_spacing_mm)
+        return self.follow(image, AgentState.at(starts, self.components), progress)
+
+    def follow(self, image: CoarseImage, state: AgentState, progress: Progress = silent) -> PosePath:
+        """Play all stages from these states; only the most promising go past translation."""
+        played: list[_Played] = []
+        for number, stage in enumerate(self.stages):
+            progress("pose", number / len(self.stages))
+            played.append(self.play(stage, image, state))
+            if stage.name is StageName.TRANSLATION:
+                best = played[-1].expected_error_mm.argsort()[: self.search.carried]
+                played = [part[best] for part in played]
+            state = played[-1].trail[-1]
+        progress("pose", 1.0)
+        return _chosen_path(played)
+
+    def play(self, stage: StageNetwork, image: CoarseImage, state: AgentState) -> _Played:
+        """Correct until no trajectory moves further than the tolerance, or the stage's steps are used up."""
+        centers = state.poses.translation
+        if stage.name is StageName.TRANSLATION:
+            centers = image.box_lps().mean(dim=0).expand(len(state), 3)
+        trail: list[AgentState] = []
+        errors = torch.zeros(len(state))
+        for _ in range(stage.steps):
+            state, errors, moved_mm = self._look_and_step(stage, image, state, centers)
+            trail.append(state)
+            if float(moved_mm.max()) < self.search.tolerance_mm:
+                break
+        return _Played(stage.name, tuple(trail), errors)
+
+    @torch.no_grad()
+    def _look_and_step(
+        self, stage: StageNetwork, image: CoarseImage, state: AgentState, centers: torch.Tensor
+    ) -> tuple[AgentState, torch.Tensor, torch.Tensor]:
+        """One correction of every trajectory, a few at a time to bound memory."""
+        raws = []
+        for part in torch.arange(len(state)).split(_STARTS_AT_ONCE):
+            some = state[part]
+            seen = observe(
+                stage.observation, [image] * len(part), some.poses, some.loadings, self.canvas, centers[part]
+            )
+            raws.append(stage.encoder(seen))
+        step = take_step(stage.name, state, torch.cat(raws), stage.accumulates_loadings)
+        return step.state, step.log_error.exp(), step.state.poses.distance_mm(state.poses)
+
+    def _require_same_shape(self, shape: ImplicitShape) -> None:
+        """The stored canvas must be what this decoder draws."""
+        lattice = self.canvas.mean_mm
+        index = torch.linspace(0, lattice.numel() - 1, _CHECKED_POINTS).long()
+        kji = torch.stack(torch.unravel_index(index, lattice.shape), dim=-1)
+        half_width = self.canvas.half_width_mm / shape.mm_per_unit
+        points = (2.0 * kji.flip(-1) / (len(lattice) - 1) - 1) * half_width
+        with torch.no_grad():
+            drawn = shape.canonical_sdf(points[None], shape.latent(torch.zeros(1, max(self.components, 1))))[0]
+        difference = float((drawn * shape.mm_per_unit - lattice.flatten()[index]).abs().mean())
+        if difference > _SAME_SHAPE_MM:
+            raise BundleError(FOREIGN_SHAPE_MODEL, difference_mm=difference)
+
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """Every weight and the canvas, by name, for safetensors."""
+        tensors = {"canvas.mean_mm": self.canvas.mean_mm, "canvas.basis_mm": self.canvas.basis_mm}
+        for stage in self.stages:
+            tensors |= {f"{stage.name}.{name}": value for name, value in stage.encoder.state_dict().items()}
+        return {name: value.detach().contiguous() for name, value in tensors.items()}
+
+    def architecture(self) -> dict[str, Any]:
+        """What `from_tensors` needs besides the tensors; plain JSON."""
+        return {
+            "half_width_mm": self.canvas.half_width_mm,
+            "search": asdict(self.search),
+            "stages": [
+                {
+                    "name": stage.name.value,
+                    "steps": stage.steps,
+                    "observation": asdict(stage.observation),
+                    "encoder": asdict(stage.encoder.architecture),
+                }
+                for stage in self.stages
+            ],
+        }
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, torch.Tensor], architecture: Mapping[str, Any]) -> PoseAgent:
+        """The agent again. Raises KeyError or RuntimeError where tensors and architecture do not fit."""
+        canvas = ShapeCanvas(
+            tensors["canvas.mean_mm"].float(), tensors["canvas.basis_mm"].float(), float(architecture["half_width_mm"])
+        )
+        stages = [_stage_from(tensors, description) for description in architecture["stages"]]
+        return PoseAgent(stages, canvas, SearchSettings(**architecture["search"]))
+
+
+def encoder_for(observation: ObservationSpec, components: int, template: EncoderArchitecture) -> ResidualEncoder:
+    """A fresh encoder whose inputs and outputs fit this observation and so many loadings."""
+    return ResidualEncoder(
+        replace(template, channels=observation.channels, grid=observation.shape, outputs=RIGID_OUTPUTS + components)
+    )
+
+
+def lattice_of_starts(box_lps: torch.Tensor, spacing_mm: float) -> torch.Tensor:
+    """[N, 3] LPS mm: the middles of equal cells of about `spacing_mm` that fill the box [2, 3]."""
+    low, extent = box_lps[0], box_lps[1] - box_lps[0]
+    axes = []
+    for axis in range(3):
+        count = max(1, round(float(extent[axis]) / spacing_mm))
+        axes.append(low[axis] + extent[axis] * (torch.arange(count) + 0.5) / count)
+    return torch.cartesian_prod(*axes)
+
+
+def _stage_from(tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> StageNetwork:
+    name = StageName(description["name"])
+    observation = dict(description["observation"])
+    encoder = dict(description["encoder"])
+    spec = ObservationSpec(**(observation | {"shape": tuple(observation["shape"])}))
+    architecture = EncoderArchitecture(
+        **(encoder | {"widths": tuple(encoder["widths"]), "grid": tuple(encoder["grid"])})
+    )
+    network = ResidualEncoder(architecture)
+    prefix = f"{name.value}."
+    network.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    )
+    return StageNetwork(name, spec, int(description["steps"]), network)
+
+
+def _chosen_path(played: list[_Played]) -> PosePath:
+    """The trajectory with the smallest expected error at the end, and how far the others are from it."""
+    errors, final = played[-1].expected_error_mm, played[-1].trail[-1]
+    chosen = int(errors.argmin())
+    others = [index for index in range(len(final)) if index != chosen]
+    spread = final.poses[others].distance_mm(final.poses[[chosen] * len(others)]).mean() if others else 0.0
+    states = [(part.stage, state) for part in played for state in part.trail]
+    steps = tuple(state.poses.pose(chosen) for _, state in states)
+    loadings = tuple(state.loadings[chosen].numpy().astype(np.float32) for _, state in states)
+    return PosePath(
+        steps,
+        tuple(stage for stage, _ in states),
+        loadings,
+        steps[-1],
+        loadings[-1],
+        float(errors[chosen]),
+        float(spread),
+    )

@@ -1,0 +1,203 @@
+"""What the agent sees of an image under its current pose (paper 3.2; both frames behind one switch).
+
+`image` frame, as the paper: the image stands still, the mean shape's distance moves with the pose.
+`pose` frame: the image is resampled into the reference frame of the pose, the shape stands still; smaller grids serve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as torch_functional
+
+from dissm_engine.pose.similarity import PoseBatch
+from dissm_engine.volume import AIR_HU, Volume, covering_grid, resample
+
+HU_WINDOW = (-160.0, 240.0)
+WORKING_SPACING_MM = 4.0
+_SDF_REACH_MM = 30.0
+_SIGMA_LIMITS_HU = (12.0, 60.0)
+_FEWEST_INSIDE = 50
+_DECODER_CHUNK = 8192
+
+
+class ImplicitShape(Protocol):
+    """What the agent needs of a shape model: a decoder with loadings, and its unit."""
+
+    @property
+    def mm_per_unit(self) -> float:
+        """Millimetres in one canonical unit."""
+
+    def latent(self, loadings: torch.Tensor) -> torch.Tensor:
+        """Loadings [..., C] in standard deviations to latent codes [..., D]."""
+
+    def canonical_sdf(self, points: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """Signed distance [B, N] in canonical units at canonical points [B, N, 3], negative inside."""
+
+
+@dataclass(frozen=True)
+class CoarseImage:
+    """A CT as the agent samples it.
+
+    hu: float32 [K, J, I] on a regular grid. voxel_from_lps: float32 [4, 4].
+    low, high: float32 [3], first and last voxel (i, j, k) that count as inside the field of view.
+    """
+
+    hu: torch.Tensor
+    voxel_from_lps: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @staticmethod
+    def from_volume(volume: Volume, spacing_mm: float = WORKING_SPACING_MM) -> CoarseImage:
+        """The volume on an isotropic LPS grid, block-averaged."""
+        working = resample(volume, covering_grid(volume.grid, spacing_mm), outside=AIR_HU)
+        size = torch.tensor(working.hu.shape[::-1], dtype=torch.float32)
+        return CoarseImage(
+            torch.from_numpy(np.asarray(working.hu, dtype=np.float32)),
+            torch.from_numpy(working.grid.voxel_from_lps.astype(np.float32)),
+            torch.zeros(3),
+            size - 1,
+        )
+
+    @cached_property
+    def lps_from_voxel(self) -> torch.Tensor:
+        """float32 [4, 4]."""
+        return torch.linalg.inv(self.voxel_from_lps)
+
+    def box_lps(self) -> torch.Tensor:
+        """[2, 3] LPS mm of the lowest and highest corner of the field of view."""
+        corners = torch.stack([self.low, self.high]) @ self.lps_from_voxel[:3, :3].T + self.lps_from_voxel[:3, 3]
+        return torch.stack([corners.amin(0), corners.amax(0)])
+
+    def sample(self, points_lps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """HU [K, J, I] and inside-the-field-of-view (0 or 1) [K, J, I] at LPS points [K, J, I, 3]; air outside."""
+        last = (torch.tensor(self.hu.shape[::-1], dtype=torch.float32) - 1).clamp(min=1)
+        # One product takes LPS mm to grid_sample's units, -1 and 1 at the outermost voxel centres.
+        unit = points_lps @ (self.voxel_from_lps[:3, :3] * (2 / last)[:, None]).T
+        unit += self.voxel_from_lps[:3, 3] * (2 / last) - 1
+        middle, reach = (self.low + self.high) / last - 1, (self.high - self.low + 1) / last
+        inside = ((unit - middle).abs_() <= reach).all(dim=-1)
+        hu = torch_functional.grid_sample(
+            self.hu[None, None], unit[None], mode="bilinear", padding_mode="border", align_corners=True
+        )[0, 0]
+        return hu.masked_fill_(~inside, AIR_HU), inside.float()
+
+
+@dataclass(frozen=True)
+class ShapeCanvas:
+    """The shape model rasterised once on a coarse lattice of its reference frame, for observations only.
+
+    mean_mm: float32 [R, R, R]. basis_mm: float32 [C, R, R, R], mm per standard deviation of each loading, central
+    differences at +-1: a first-order stand-in that spares a rasterisation per step; losses and results use the decoder.
+    half_width_mm: the lattice covers [-half_width_mm, half_width_mm]^3.
+    """
+
+    mean_mm: torch.Tensor
+    basis_mm: torch.Tensor
+    half_width_mm: float
+
+    @staticmethod
+    def of(shape: ImplicitShape, components: int, resolution: int = 36, half_width: float = 0.8) -> ShapeCanvas:
+        """Ask the decoder; half_width in canonical units."""
+        steps = torch.linspace(-half_width, half_width, resolution)
+        z, y, x = torch.meshgrid(steps, steps, steps, indexing="ij")
+        points = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+        cube = (resolution,) * 3
+
+        def rasterised(loadings: torch.Tensor) -> torch.Tensor:
+            latent = shape.latent(loadings[None])
+            with torch.no_grad():
+                parts = [shape.canonical_sdf(part[None], latent)[0] for part in points.split(_DECODER_CHUNK)]
+            return torch.cat(parts).reshape(cube) * shape.mm_per_unit
+
+        units = torch.eye(components)
+        basis = [(rasterised(unit) - rasterised(-unit)) / 2 for unit in units]
+        mean = rasterised(torch.zeros(max(components, 1)))
+        stacked = torch.stack(basis) if basis else torch.zeros(0, *cube)
+        return ShapeCanvas(mean, stacked, half_width * shape.mm_per_unit)
+
+    def sdf_mm(self, reference_mm: torch.Tensor, loadings: torch.Tensor) -> torch.Tensor:
+        """Signed distance [B, K, J, I] at reference points [B, K, J, I, 3] of the shapes with loadings [B, C]."""
+        moved = torch.einsum("bc,ckji->bkji", loadings[:, : len(self.basis_mm)], self.basis_mm)
+        lattice = (self.mean_mm + moved)[:, None]
+        unit = reference_mm / self.half_width_mm
+        beyond = (unit - unit.clamp(-1, 1)).norm(dim=-1) * self.half_width_mm
+        drawn = torch_functional.grid_sample(lattice, unit, mode="bilinear", padding_mode="border", align_corners=True)
+        return drawn[:, 0] + beyond
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationSpec:
+    """How a stage looks.
+
+    frame: see the module. shape: (K, J, I). spacing_mm: of the grid.
+    contrast: add the channel (I - median) / sigma, both taken inside the current shape.
+    show_loadings: draw the shape with its current loadings, not the mean.
+    """
+
+    frame: Literal["pose", "image"]
+    shape: tuple[int, int, int]
+    spacing_mm: float
+    contrast: bool
+    show_loadings: bool
+
+    @property
+    def channels(self) -> int:
+        """Image, field of view, signed distance, and contrast where it is asked for."""
+        return 4 if self.contrast else 3
+
+    def offsets_mm(self) -> torch.Tensor:
+        """[K, J, I, 3] grid points around the origin, last axis (x, y, z)."""
+        axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * self.spacing_mm for n in self.shape]
+        z, y, x = torch.meshgrid(*axes, indexing="ij")
+        return torch.stack([x, y, z], dim=-1)
+
+
+def observe(
+    spec: ObservationSpec,
+    images: list[CoarseImage],
+    poses: PoseBatch,
+    loadings: torch.Tensor,
+    canvas: ShapeCanvas,
+    centers_lps: torch.Tensor,
+) -> torch.Tensor:
+    """The observation [B, channels, K, J, I] of B images under their poses.
+
+    loadings: [B, C]. centers_lps: [B, 3], where the grid of the image frame stands; the pose frame ignores it.
+    """
+    offsets = spec.offsets_mm()
+    flat = offsets.reshape(1, -1, 3).expand(len(poses), -1, 3)
+    if spec.frame == "pose":
+        image_points, reference_points = poses.to_image(flat), flat
+    else:
+        image_points = flat + centers_lps[:, None]
+        reference_points = poses.to_reference(image_points)
+    grid = (len(poses), *spec.shape, 3)
+    image_points = image_points.reshape(grid)
+    samples = [image.sample(points) for image, points in zip(images, image_points, strict=True)]
+    hu, inside = (torch.stack(parts) for parts in zip(*samples, strict=True))
+    shown = loadings if spec.show_loadings else torch.zeros_like(loadings)
+    sdf = canvas.sdf_mm(reference_points.reshape(grid), shown)
+    clipped = hu.clamp(*HU_WINDOW)
+    channels = [(clipped - sum(HU_WINDOW) / 2) / 200.0, inside, torch.tanh(sdf / _SDF_REACH_MM)]
+    if spec.contrast:
+        channels.append(_contrast(clipped, (sdf < 0) & (inside > 0)))
+    return torch.stack(channels, dim=1)
+
+
+def _contrast(hu: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """(I - median) / sigma [B, K, J, I] in [-1, 1] (three sigma); zero where too little of the shape is seen."""
+    result = torch.zeros_like(hu)
+    for index in range(len(hu)):
+        values = hu[index][inside[index]]
+        if len(values) < _FEWEST_INSIDE:
+            continue
+        low, median, high = torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]))
+        sigma = ((high - low) / 1.349).clamp(*_SIGMA_LIMITS_HU)
+        result[index] = ((hu[index] - median) / (3 * sigma)).clamp(-1, 1)
+    return result

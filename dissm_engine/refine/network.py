@@ -1,0 +1,92 @@
+"""The refinement network h(I, SDF) of the paper's 3.3: a 3-D U-Net that predicts a bounded change of the field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+INPUT_CHANNELS = 4
+"""Windowed HU, HU normalised by the prior's inside, prior SDF, inside the CT's field of view."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementArchitecture:
+    """Everything needed to build the network again.
+
+    widths: channels of each level; level 0 works at `stride` voxels. blocks: convolutions a level, each way.
+    tissues: classes of the auxiliary tissue head. rho_mm: bound on the change of the field. stride: 1 or 2; with 2 the
+    input is folded (space to depth) and the change unfolded again, which keeps every voxel at an eighth of the cost.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    blocks: int = 2
+    tissues: int = 10
+    rho_mm: float = 20.0
+    band_mm: float = 25.0
+    stride: int = 2
+
+
+def _convolutions(channels_in: int, channels_out: int, count: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index in range(count):
+        layers += [
+            nn.Conv3d(channels_in if index == 0 else channels_out, channels_out, 3, padding=1, bias=False),
+            nn.InstanceNorm3d(channels_out, affine=True),
+            nn.LeakyReLU(0.01, inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class RefinementNetwork(nn.Module):
+    """U-Net with two heads: change of the field in mm at every voxel, and tissue logits at every feature cell."""
+
+    def __init__(self, architecture: RefinementArchitecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        widths, blocks, fold = architecture.widths, architecture.blocks, architecture.stride**3
+        channels = [INPUT_CHANNELS * fold, *widths]
+        self.down = nn.ModuleList(_convolutions(a, b, blocks) for a, b in zip(channels[:-1], widths, strict=True))
+        self.up = nn.ModuleList(
+            _convolutions(deep + shallow, shallow, blocks)
+            for shallow, deep in pairwise(widths)
+        )
+        self.change = nn.Conv3d(widths[0], fold, 1)
+        self.tissue = nn.Conv3d(widths[0], architecture.tissues, 1)
+        nn.init.zeros_(self.change.weight)
+        nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]
+
+    @property
+    def granularity(self) -> int:
+        """Input sizes must be multiples of this."""
+        return int(self.architecture.stride * 2 ** (len(self.architecture.widths) - 1))
+
+    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 4, K, J, I] -> change of the field [B, 1, K, J, I] in mm, |change| <= rho; tissue logits [B, T, ...]."""
+        stride, rho = self.architecture.stride, self.architecture.rho_mm
+        features = folded(channels, stride)
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            features = block(features if level == 0 else nn.functional.max_pool3d(features, 2))
+            skips.append(features)
+        for level in reversed(range(len(self.up))):
+            grown = nn.functional.interpolate(features, scale_factor=2, mode="nearest")
+            features = self.up[level](torch.cat([grown, skips[level]], dim=1))
+        raw = unfolded(self.change(features).float(), stride)
+        return rho * torch.tanh(raw), self.tissue(features).float()
+
+
+def folded(image: Tensor, stride: int) -> Tensor:
+    """Space to depth: [B, C, K, J, I] -> [B, C * stride^3, K / stride, ...]."""
+    b, c, k, j, i = image.shape
+    parts = image.reshape(b, c, k // stride, stride, j // stride, stride, i // stride, stride)
+    return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * stride**3, k // stride, j // stride, i // stride)
+
+
+def unfolded(features: Tensor, stride: int) -> Tensor:
+    """Depth to space, the inverse of `folded` for one channel: [B, stride^3, k, j, i] -> [B, 1, k * stride, ...]."""
+    b, _, k, j, i = features.shape
+    parts = features.reshape(b, 1, stride, stride, stride, k, j, i)
+    return parts.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, 1, k * stride, j * stride, i * stride)

@@ -1,0 +1,160 @@
+"""Local refinement of the surface (paper 3.3, appendix C): field = prior + change, inside a narrow band."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dissm_engine.refine.network import RefinementArchitecture, RefinementNetwork
+from dissm_engine.volume import AIR_HU, SignedDistance, Volume
+
+HU_WINDOW = (-160.0, 240.0)
+"""Appendix B.2."""
+NORMALISED_HU = 60.0
+_WELL_INSIDE_MM = -4.0
+_PRIOR_CLIP_MM = 40.0
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """field: the final signed distance. change_mm: what was added to the prior [K, J, I].
+
+    tissue: most likely tissue class of every voxel, uint8 [K, J, I], on the field's grid.
+    """
+
+    field: SignedDistance
+    change_mm: npt.NDArray[np.float32]
+    tissue: npt.NDArray[np.uint8]
+
+
+def input_channels(hu: Tensor, prior_mm: Tensor, in_view: Tensor) -> Tensor:
+    """What the network sees: [B, 4, K, J, I] from HU, prior (mm) and field of view, each [B, 1, K, J, I].
+
+    The second channel is the HU relative to the median inside the prior: it makes the bright and the fatty liver alike.
+    """
+    low, high = HU_WINDOW
+    windowed = ((hu.clamp(low, high) - low) / (high - low)) * 2 - 1
+    medians = [_median_inside(hu[b], prior_mm[b], in_view[b]) for b in range(len(hu))]
+    median = torch.stack(medians).reshape(-1, 1, 1, 1, 1)
+    normalised = ((hu - median) / NORMALISED_HU).clamp(-3, 3)
+    prior = prior_mm.clamp(-_PRIOR_CLIP_MM, _PRIOR_CLIP_MM) / _PRIOR_CLIP_MM
+    return torch.cat([windowed * in_view, normalised * in_view, prior, in_view], dim=1)
+
+
+def _median_inside(hu: Tensor, prior_mm: Tensor, in_view: Tensor) -> Tensor:
+    inside = hu[(prior_mm < _WELL_INSIDE_MM) & (in_view > 0)]
+    return inside.median() if inside.numel() > 64 else hu.new_tensor(90.0)
+
+
+class Refiner:
+    """Applies the refinement network tile by tile, tiles of the size it was trained with."""
+
+    def __init__(self, network: RefinementNetwork, tile: int = 80, device: str = "cpu", half: bool = False) -> None:
+        self.network = network.to(device).eval()
+        self.tile = tile
+        self.device = device
+        self.half = half
+
+    def refine(
+        self, volume: Volume, prior: SignedDistance, progress: Callable[[float], None] = lambda _: None
+    ) -> Refinement:
+        """The final field on the prior's grid.
+
+        volume: HU already resampled to `prior.grid`; voxels beyond the CT hold AIR_HU or less.
+        prior: metric SDF of the pose stage, mm. The change stays within rho and within the band around the prior.
+        """
+        architecture = self.network.architecture
+        hu, sdf = _as_tensor(volume.hu), _as_tensor(prior.mm)
+        channels = input_channels(hu, sdf, (hu > AIR_HU).float())
+        change, tissue = self._tiled(channels, progress)
+        change = np.where(np.abs(prior.mm) <= architecture.band_mm, change, np.float32(0))
+        return Refinement(SignedDistance((prior.mm + change).astype(np.float32), prior.grid), change, tissue)
+
+    def _tiled(
+        self, channels: Tensor, progress: Callable[[float], None]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        shape = channels.shape[2:]
+        padded = _padded(channels, self.tile)
+        size = padded.shape[2:]
+        stride, kinds = self.network.architecture.stride, self.network.architecture.tissues
+        change, weight = torch.zeros(size), torch.zeros(size)
+        logits = torch.zeros((kinds, *(n // stride for n in size)))
+        bell = _bell(self.tile)
+        tiles = list(_tile_starts(size, self.tile))
+        for done, start in enumerate(tiles):
+            where = tuple(slice(s, s + self.tile) for s in start)
+            coarse = tuple(slice(s // stride, (s + self.tile) // stride) for s in start)
+            part, tissue = self._one(padded[(slice(None), slice(None), *where)])
+            change[where] += part[0, 0] * bell
+            weight[where] += bell
+            logits[(slice(None), *coarse)] += tissue[0].softmax(0) * bell[::stride, ::stride, ::stride]
+            progress((done + 1) / len(tiles))
+        labels = logits.argmax(0).to(torch.uint8)
+        for axis in range(3):
+            labels = labels.repeat_interleave(stride, dim=axis)
+        crop = tuple(slice(0, n) for n in shape)
+        return (change / weight)[crop].numpy(), labels[crop].numpy()
+
+    @torch.inference_mode()
+    def _one(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.half):
+            change, tissue = self.network(channels.to(self.device))
+        return change.float().cpu(), tissue.float().cpu()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Weights for the bundle."""
+        return dict(self.network.state_dict())
+
+    def describe(self) -> dict[str, Any]:
+        """Architecture for the manifest."""
+        return {**asdict(self.network.architecture), "tile": self.tile}
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], architecture: Mapping[str, Any], device: str = "cpu", half: bool = False
+    ) -> Refiner:
+        """The inverse of `state_tensors` and `describe`."""
+        fields = dict(architecture)
+        tile = int(fields.pop("tile"))
+        fields["widths"] = tuple(fields["widths"])
+        network = RefinementNetwork(RefinementArchitecture(**fields))
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        return cls(network, tile, device, half)
+
+
+def _as_tensor(values: npt.NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
+
+
+def _padded(channels: Tensor, tile: int) -> Tensor:
+    """At least one tile, by repeating the border; the field of view channel stays zero there."""
+    missing = [max(0, tile - n) for n in channels.shape[2:]]
+    if not any(missing):
+        return channels
+    return torch.nn.functional.pad(channels, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+
+
+def _tile_starts(size: tuple[int, ...], tile: int) -> Iterator[tuple[int, int, int]]:
+    """Starts of tiles that overlap by at least a third; even, so that folded cells coincide."""
+    axes = []
+    for n in size:
+        count = 1 if n <= tile else int(np.ceil((n - tile) / (tile * 2 / 3))) + 1
+        last = (n - tile) // 2 * 2
+        starts = {int(round(s / 2) * 2) for s in np.linspace(0, last, count)}
+        if last + tile < n:
+            starts.add(n - tile)
+        axes.append(sorted(starts))
+    yield from itertools.product(axes[0], axes[1], axes[2])
+
+
+def _bell(tile: int) -> Tensor:
+    """Weight of a tile's voxels: full in the middle, little at its border."""
+    ramp = 1.05 - torch.linspace(-1, 1, tile).abs()
+    return (ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :]).clamp(min=1e-3)

@@ -1,0 +1,46 @@
+"""The tissue classes that the refinement network tells apart on the side, and their HU (the phase gate reads them)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from dissm_engine.volume import FloatArray
+
+_LEAST_VOXELS = 40
+
+
+class TissueClass(IntEnum):
+    """Classes of the auxiliary head; OTHER is everything not named."""
+
+    OTHER = 0
+    LIVER = 1
+    HEART = 2
+    VEIN = 3
+    AORTA = 4
+    KIDNEY = 5
+    SPLEEN = 6
+    GUT = 7
+    FLUID = 8
+    MUSCLE = 9
+
+
+def median_hu(hu: FloatArray, tissue: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Median HU of each class that was seen, by lower-case name.
+
+    hu, tissue, liver_mm: [K, J, I] on one grid. The liver is what lies 5 mm inside the field, whatever the head says;
+    the others must lie outside it.
+    """
+    medians: dict[str, float] = {}
+    inside = hu[liver_mm < -5]
+    if inside.size >= _LEAST_VOXELS:
+        medians["liver"] = float(np.median(inside))
+    for kind in TissueClass:
+        if kind in (TissueClass.OTHER, TissueClass.LIVER, TissueClass.GUT):
+            continue
+        values = hu[(tissue == kind) & (liver_mm > 3)]
+        if values.size >= _LEAST_VOXELS:
+            medians[kind.name.lower()] = float(np.median(values))
+    return medians

@@ -1,0 +1,104 @@
+"""The phase gate: words, tissues, and both together (C4)."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.admit.phase import combine, gate_phase, phase_from_tissues
+from dicom_node.admit.phase_text import Phase, PhaseVerdict, phase_from_text
+from dicom_node.reasons import RefusalError
+from dicom_node.settings import AdmitSettings
+
+
+def header(**attributes: str) -> Dataset:
+    made = Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("description", "phase"),
+    [
+        ("ABDOMEN VENOUS 2.0", "venous"), ("Abd. portal-venös 3.0 B30f", "venous"), ("THX ABD PV", "venous"),
+        ("Foie temps portal", "venous"), ("fase portale", "venous"), ("Fase venosa", "venous"),
+        ("Abdo veineux", "venous"), ("Leber arteriell 1.0", "arterial"), ("LATE ARTERIAL", "arterial"),
+        ("foie artériel", "arterial"), ("Abdomen ART 3.0", "arterial"), ("Abdomen nativ", "unenhanced"),
+        ("W/O CONTRAST", "unenhanced"), ("sans injection", "unenhanced"), ("Abd non-contrast", "unenhanced"),
+        ("sin contraste", "unenhanced"), ("senza mdc", "unenhanced"), ("DELAYED 5 MIN", "other"),
+        ("temps tardif", "other"), ("Spätphase", "other"), ("ABDOMEN 5.0 B30f", "unknown"), ("", "unknown"),
+        ("Recon 2: LIVER 3 PHASE (AP)", "unknown"), ("ABD W&W/O CONTRAST", "unknown"),
+        ("ART/PORTAL", "unknown"), ("PORTABLE ABDOMEN", "unknown"), ("Adventure", "unknown"),
+    ],
+)  # fmt: skip
+def test_the_description_is_understood_in_several_languages(description: str, phase: str) -> None:
+    assert phase_from_text(header(SeriesDescription=description)).phase == phase
+
+
+def test_protocol_and_bolus_timing_speak_when_the_description_is_silent() -> None:
+    assert phase_from_text(header(SeriesDescription="ABD 2.0", ProtocolName="Abdomen venous")).phase == "venous"
+    timed = header(ContrastBolusStartTime="101500", AcquisitionTime="101610.5")
+    assert phase_from_text(timed).phase == "venous"
+    timed.AcquisitionTime = "101530"
+    assert phase_from_text(timed).phase == "arterial"
+    timed.AcquisitionTime = "nonsense"
+    assert phase_from_text(timed).phase == "unknown"
+
+
+def test_the_evidence_holds_the_word_and_not_the_whole_description() -> None:
+    assert phase_from_text(header(SeriesDescription="venous MILLER JOHN")).evidence == "SeriesDescription says venous"
+
+
+@pytest.mark.parametrize(
+    ("tissues", "phase"),
+    [
+        # Measured in the real series, see admit/phase.py.
+        ({"liver": 105, "spleen": 154, "aorta": 219, "kidney": 210}, "venous"),
+        ({"liver": 100, "aorta": 228}, "venous"),
+        ({"liver": 90, "spleen": 127, "aorta": 142, "kidney": 150}, "venous"),
+        ({"liver": 64, "spleen": 99, "aorta": 338, "kidney": 228}, "arterial"),
+        ({"liver": 64, "aorta": 338}, "arterial"),
+        ({"liver": 46, "spleen": 35, "aorta": 40, "kidney": 15}, "unenhanced"),
+        ({"liver": 46, "kidney": 15}, "unenhanced"),
+        ({"liver": 40, "spleen": 120, "aorta": 150}, "venous"),
+        ({"liver": 40, "aorta": 150}, "unknown"),
+        ({"liver": 100}, "unknown"),
+        ({"liver": 90, "aorta": 95}, "unknown"),
+        ({"liver": 60, "aorta": 70, "kidney": 160}, "other"),
+        ({}, "unknown"),
+    ],
+)
+def test_tissues_show_the_phase(tissues: dict[str, float], phase: str) -> None:
+    assert phase_from_tissues(tissues).phase == phase
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "together"),
+    [
+        ("venous", "venous", "venous"), ("venous", "unknown", "venous"), ("unknown", "venous", "venous"),
+        ("unknown", "arterial", "arterial"), ("venous", "arterial", "unknown"), ("arterial", "venous", "unknown"),
+        ("arterial", "unenhanced", "other"), ("unknown", "unknown", "unknown"), ("arterial", "unknown", "arterial"),
+    ],
+)  # fmt: skip
+def test_text_and_image_together_never_turn_a_disagreement_into_venous(text: str, image: str, together: str) -> None:
+    assert combine(PhaseVerdict(Phase(text), "t"), PhaseVerdict(Phase(image), "i")).phase == together
+
+
+ARTERIAL = {"liver": 64.0, "spleen": 99.0, "aorta": 338.0}
+SILENT = [header(SeriesDescription="LIVER 3 PHASE")] * 3
+
+
+def test_an_arterial_stack_is_refused_with_its_numbers_and_passes_where_any_phase_is_wanted() -> None:
+    with pytest.raises(RefusalError, match="aorta 338 HU") as refused:
+        gate_phase(SILENT, ARTERIAL, AdmitSettings())
+    assert refused.value.facts["phase"] == "arterial"
+    verdict = gate_phase(SILENT, ARTERIAL, AdmitSettings(phase="any"))
+    assert (verdict.phase, verdict.needs_review) == ("arterial", True)
+
+
+def test_the_site_decides_what_an_unknown_phase_does() -> None:
+    verdict = gate_phase(SILENT, {}, AdmitSettings())
+    assert (verdict.phase, verdict.needs_review) == ("unknown", True)
+    with pytest.raises(RefusalError):
+        gate_phase(SILENT, {}, AdmitSettings(phase_unknown="refuse"))

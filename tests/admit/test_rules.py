@@ -1,0 +1,75 @@
+"""The site's rules know three values, never raise, and end in time (C4)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.admit.evidence import Outcome
+from dicom_node.admit.rules import admits, evaluate
+from dicom_node.settings import Rule
+
+
+def header() -> Dataset:
+    made = Dataset()
+    made.Modality = "CT"
+    made.SeriesDescription = "ABDOMEN VENOUS 2.0"
+    made.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    made.KVP = "120"
+    made.PatientName = "Secret^Name"
+    made.Manufacturer = ""
+    return made
+
+
+def outcome(attribute: str, operator: Any, value: Any = None, **more: Any) -> str:
+    return evaluate(Rule(name="r", attribute=attribute, operator=operator, value=value, **more), header()).outcome.value
+
+
+@pytest.mark.parametrize(
+    ("attribute", "operator", "value", "expected"),
+    [
+        ("Modality", "equals", "CT", "yes"), ("Modality", "equals", "MR", "no"),
+        ("ImageType", "equals", "AXIAL", "yes"), ("ImageType", "equals", "ORIGINAL\\PRIMARY\\AXIAL", "yes"),
+        ("Modality", "one_of", ("CT", "MR"), "yes"), ("Modality", "one_of", ("MR",), "no"),
+        ("SeriesDescription", "regex", "ven(ous)?", "yes"), ("SeriesDescription", "regex", "^venous", "no"),
+        ("SeriesDescription", "regex", "(", "unknown"),
+        ("KVP", "range", (80.0, 140.0), "yes"), ("KVP", "range", (130.0, 140.0), "no"),
+        ("SeriesDescription", "range", (1.0, 2.0), "unknown"),
+        ("Modality", "exists", None, "yes"), ("ProtocolName", "exists", None, "no"),
+        ("ProtocolName", "equals", "x", "unknown"), ("Manufacturer", "equals", "x", "unknown"),
+        ("NoSuchAttribute", "equals", "x", "unknown"),
+    ],
+)  # fmt: skip
+def test_a_rule_says_yes_no_or_unknown(attribute: str, operator: str, value: Any, expected: str) -> None:
+    assert outcome(attribute, operator, value) == expected
+
+
+def test_negation_leaves_unknown_unknown() -> None:
+    assert outcome("Modality", "equals", "CT", negate=True) == "no"
+    assert outcome("ProtocolName", "equals", "x", negate=True) == "unknown"
+
+
+def test_what_unknown_does_is_set_per_rule() -> None:
+    admit = Rule(name="r", attribute="A", operator="exists")
+    assert admits(admit, Outcome.UNKNOWN)
+    assert not admits(admit.model_copy(update={"unknown": "refuse"}), Outcome.UNKNOWN)
+    assert not admits(admit, Outcome.NO)
+
+
+def test_a_pattern_that_never_ends_is_stopped_and_unknown() -> None:
+    made = header()
+    made.SeriesDescription = "a" * 40 + "!"
+    began = time.monotonic()
+    line = evaluate(Rule(name="r", attribute="SeriesDescription", operator="regex", value="(a+)+$"), made)
+    assert line.outcome is Outcome.UNKNOWN
+    assert time.monotonic() - began < 30
+
+
+def test_patient_attributes_never_reach_the_evidence() -> None:
+    for attribute in ("PatientName", "00100010"):
+        line = evaluate(Rule(name="r", attribute=attribute, operator="regex", value="Secret"), header())
+        assert line.outcome is Outcome.YES
+        assert "Secret" not in line.seen

@@ -1,0 +1,277 @@
+"""The outbox with real destinations: what is retried, what is not, and that a case tells the truth at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SegmentationStorage,
+    SurfaceSegmentationStorage,
+)
+from pynetdicom import evt
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.catalog.tables import Case
+from dicom_node.catalog.transitions import advance_case
+from dicom_node.deliver.outbox import deliver_due, queue_proven
+from tests.deliver.destinations import (
+    audit_events,
+    case_state,
+    deliveries,
+    destination,
+    end_rest,
+    free_port,
+    proven_case,
+    settings_for,
+    storage_scp,
+)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    opened = open_catalog(sqlite_url(tmp_path / "node.sqlite"))
+    yield opened
+    opened.close()
+
+
+def test_a_proven_case_is_sent_to_its_destination_and_is_delivered(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp() as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        counts = deliver_due(catalog, settings, "test")
+    assert (counts.queued, counts.sent, counts.refused) == (1, 2, 0)
+    assert case_state(catalog, case) == CaseState.DELIVERED
+    assert [row.object.sop_instance_uid for row in _with_objects(catalog, case)] == pacs.received
+    assert [row.event for row in audit_events(catalog, case)] == ["DELIVERED", "DELIVERED"]
+    assert [row.event for row in audit_events(catalog, case, "case")] == ["QUEUED_FOR_DELIVERY", "ALL_DELIVERED"]
+
+
+def test_a_case_without_any_destination_is_done(catalog: Catalog, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    case = proven_case(catalog, settings)
+    deliver_due(catalog, settings, "test")
+    assert case_state(catalog, case) == CaseState.DELIVERED
+
+
+def test_a_destination_gets_only_the_kinds_of_objects_it_asked_for(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp() as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port, objects=("seg",)))
+        case = proven_case(catalog, settings)
+        assert deliver_due(catalog, settings, "test").sent == 1
+    assert case_state(catalog, case) == CaseState.DELIVERED
+
+
+def test_an_object_is_sent_in_the_syntax_it_is_in_though_the_destination_prefers_another(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    with storage_scp(syntaxes=(ImplicitVRLittleEndian, ExplicitVRLittleEndian)) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        proven_case(catalog, settings)
+        deliver_due(catalog, settings, "test")
+    assert pacs.syntaxes == [ExplicitVRLittleEndian] * 2
+
+
+@pytest.mark.parametrize("status", [0x0122, 0x0124, 0xA900, 0xA9FF, 0xC000, 0xC123])
+def test_a_refusal_for_good_is_not_retried_and_holds_the_case(catalog: Catalog, tmp_path: Path, status: int) -> None:
+    with storage_scp(lambda event: status) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        deliver_due(catalog, settings, "test")
+        end_rest(catalog)
+        deliver_due(catalog, settings, "test")
+    assert len(pacs.received) == 2
+    assert case_state(catalog, case) == CaseState.HELD
+    assert {row.last_status for row in deliveries(catalog, case)} == {status}
+    with catalog.read() as session:
+        assert session.get_one(Case, case).reason_code == "DELIVERY_REFUSED"
+
+
+def test_an_unknown_class_is_refused_for_good_and_the_other_object_still_goes(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp(classes=(SegmentationStorage,)) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        counts = deliver_due(catalog, settings, "test")
+    assert (counts.sent, counts.refused) == (1, 1)
+    assert case_state(catalog, case) == CaseState.HELD
+
+
+def test_an_unknown_syntax_of_every_object_is_refused_for_good(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp(syntaxes=(ImplicitVRLittleEndian,)) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        assert deliver_due(catalog, settings, "test").refused == 2
+    assert case_state(catalog, case) == CaseState.HELD
+
+
+def test_an_association_rejected_for_good_is_not_retried(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp(ae_title="OTHER", require_called=True) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        assert deliver_due(catalog, settings, "test").refused == 2
+    assert case_state(catalog, case) == CaseState.HELD
+    assert "called ae title not recognised" in str(deliveries(catalog, case)[0].last_error)
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA7FF, 0x0110, 0x0213, 0xFE00])
+def test_a_transient_failure_is_retried_until_it_goes(catalog: Catalog, tmp_path: Path, status: int) -> None:
+    answers = iter([status, status, 0x0000, 0x0000])
+    with storage_scp(lambda event: next(answers)) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        assert deliver_due(catalog, settings, "test").tried_again == 2
+        assert case_state(catalog, case) == CaseState.DELIVERING
+        assert deliver_due(catalog, settings, "test").sent == 0, "it rests before it is tried again"
+        end_rest(catalog)
+        assert deliver_due(catalog, settings, "test").sent == 2
+    assert case_state(catalog, case) == CaseState.DELIVERED
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007, 0x0107])
+def test_a_warning_is_delivered_and_said(catalog: Catalog, tmp_path: Path, status: int) -> None:
+    with storage_scp(lambda event: status) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings, kinds=("seg",))
+        deliver_due(catalog, settings, "test")
+    assert case_state(catalog, case) == CaseState.DELIVERED
+    (said,) = audit_events(catalog, case)
+    assert (said.event, said.facts["status"]) == ("DELIVERED_WITH_WARNING", status)
+
+
+def test_a_destination_that_is_down_gets_everything_in_order_when_it_is_up_again(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = settings_for(tmp_path, destination(port))
+    first = proven_case(catalog, settings)
+    deliver_due(catalog, settings, "test")
+    rest = deliveries(catalog, first)[0].next_attempt_at - audit.utc_now()
+    assert 6 < rest.total_seconds() <= 10
+    second = proven_case(catalog, settings)
+    with storage_scp(port=port) as pacs:
+        assert deliver_due(catalog, settings, "test").sent == 0, "nothing overtakes what waits"
+        end_rest(catalog)
+        assert deliver_due(catalog, settings, "test").sent == 4
+    wanted = [row.object.sop_instance_uid for case in (first, second) for row in _with_objects(catalog, case)]
+    assert pacs.received == wanted
+    assert {case_state(catalog, case) for case in (first, second)} == {CaseState.DELIVERED}
+
+
+def test_a_destination_that_hangs_does_not_delay_another(catalog: Catalog, tmp_path: Path) -> None:
+    released = threading.Event()
+
+    def hang(event: evt.Event) -> int:
+        released.wait(20)
+        return 0x0000
+
+    with storage_scp(hang) as slow, storage_scp() as quick:
+        settings = settings_for(tmp_path, destination(slow.port, "slow"), destination(quick.port, "quick"))
+        proven_case(catalog, settings)
+        running = threading.Thread(target=deliver_due, args=(catalog, settings, "test"))
+        running.start()
+        deadline = time.monotonic() + 15
+        while len(quick.received) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(quick.received) == 2
+        assert not slow.received
+        released.set()
+        running.join(20)
+
+
+def test_an_answer_that_never_came_is_sent_again_under_the_same_uid(catalog: Catalog, tmp_path: Path) -> None:
+    aborted = []
+
+    def abort_once(event: evt.Event) -> int:
+        if not aborted:
+            aborted.append(True)
+            event.assoc.abort()
+        return 0x0000
+
+    with storage_scp(abort_once) as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings, kinds=("seg",))
+        assert deliver_due(catalog, settings, "test").tried_again == 1
+        assert "unknown" in str(deliveries(catalog, case)[0].last_error)
+        end_rest(catalog)
+        assert deliver_due(catalog, settings, "test").sent == 1
+    assert len(set(pacs.received)) == 1
+    assert case_state(catalog, case) == CaseState.DELIVERED
+
+
+def test_one_destination_refuses_and_the_other_still_gets_its_objects(catalog: Catalog, tmp_path: Path) -> None:
+    port = free_port()
+    with storage_scp(lambda event: 0xC000) as refusing:
+        settings = settings_for(tmp_path, destination(refusing.port, "refusing"), destination(port, "down"))
+        case = proven_case(catalog, settings)
+        deliver_due(catalog, settings, "test")
+        assert case_state(catalog, case) == CaseState.DELIVERING, "one destination is still owed its objects"
+        end_rest(catalog)
+        with storage_scp(port=port) as late:
+            deliver_due(catalog, settings, "test")
+    assert len(late.received) == 2
+    assert case_state(catalog, case) == CaseState.HELD
+
+
+def test_an_object_changed_after_its_proof_never_leaves(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp() as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings, kinds=("seg",))
+        (file,) = settings.node.spool.rglob("seg.dcm")
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        deliver_due(catalog, settings, "test")
+    assert not pacs.received
+    assert case_state(catalog, case) == CaseState.HELD
+
+
+def test_an_overtaken_case_sends_nothing_more(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp() as pacs:
+        settings = settings_for(tmp_path, destination(pacs.port))
+        case = proven_case(catalog, settings)
+        queue_proven(catalog, settings, "test")
+        with catalog.write() as session:
+            advance_case(session, session.get_one(Case, case), CaseEvent.OVERTAKEN, process="test")
+        deliver_due(catalog, settings, "test")
+    assert not pacs.received
+    assert {row.state for row in deliveries(catalog, case)} == {"WITHDRAWN"}
+    assert case_state(catalog, case) == CaseState.SUPERSEDED
+
+
+def test_a_destination_taken_out_of_the_settings_holds_what_waits_for_it(catalog: Catalog, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, destination(free_port(), "gone"))
+    case = proven_case(catalog, settings)
+    deliver_due(catalog, settings, "test")
+    deliver_due(catalog, settings_for(tmp_path), "test")
+    assert case_state(catalog, case) == CaseState.HELD
+    with catalog.read() as session:
+        assert session.get_one(Case, case).facts["destination"] == "gone"
+
+
+def test_the_outbox_survives_a_restart(catalog: Catalog, tmp_path: Path) -> None:
+    port = free_port()
+    settings = settings_for(tmp_path, destination(port))
+    case = proven_case(catalog, settings)
+    deliver_due(catalog, settings, "test")
+    catalog.close()
+    reopened = open_catalog(catalog.url)
+    end_rest(reopened)
+    with storage_scp(port=port):
+        assert deliver_due(reopened, settings, "after").sent == 2
+    assert [row.attempts for row in deliveries(reopened, case)] == [2, 2]
+    reopened.close()
+
+
+def _with_objects(catalog: Catalog, case_id: str):  # type: ignore[no-untyped-def]
+    with catalog.read() as session:
+        rows = [session.merge(row) for row in deliveries(catalog, case_id)]
+        for row in rows:
+            assert row.object.sop_class_uid in (SegmentationStorage, SurfaceSegmentationStorage)
+        return rows

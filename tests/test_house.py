@@ -1,0 +1,109 @@
+"""The house rules that a machine can check: directions of imports, sizes, names, what the text may speak of."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = ("dicom_node", "dissm_engine", "training", "tests", "bench", "docs", "deploy")
+STAGES = ("receive", "assemble", "admit", "work", "results", "deliver", "watch")
+TEXT = {".py", ".md", ".toml", ".txt", ".sh", ".service", ".json", ".lua", ".cxx", ".mako", ""}
+
+
+def modules() -> list[Path]:
+    return sorted(file for folder in CODE for file in (ROOT / folder).rglob("*.py") if "__pycache__" not in file.parts)
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Dotted names that a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_import_contracts_hold() -> None:
+    program = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_of_the_node_imports_no_other_stage_and_nothing_that_composes_stages(stage: str) -> None:
+    composing = {file.stem for file in (ROOT / "dicom_node").glob("*.py") if stages_imported(file)}
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in (ROOT / "dicom_node" / stage).rglob("*.py")
+        for name in imported(file)
+        if name.startswith("dicom_node.") and name.split(".")[1] in (set(STAGES) - {stage}) | composing
+    ]
+    assert not wrong
+
+
+def test_the_catalogue_knows_no_stage() -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): stages_imported(file)
+        for file in (ROOT / "dicom_node" / "catalog").rglob("*.py")
+        if stages_imported(file)
+    }
+    assert not wrong
+
+
+def stages_imported(file: Path) -> set[str]:
+    """Rooms of the node that a module imports."""
+    names = {name.split(".")[1] for name in imported(file) if name.startswith("dicom_node.")}
+    return names & set(STAGES)
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in modules()}
+    assert not {name: length for name, length in lengths.items() if length >= 400}
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    nameless = {"utils", "util", "helpers", "helper", "misc", "common"}
+    assert not [str(file.relative_to(ROOT)) for file in modules() if file.stem in nameless]
+
+
+def test_exceptions_are_not_swallowed_by_bare_or_silent_handlers() -> None:
+    silent = []
+    for file in modules():
+        if "tests" in file.relative_to(ROOT).parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and (
+                node.type is None or (len(node.body) == 1 and isinstance(node.body[0], ast.Pass))
+            ):
+                silent.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert not silent
+
+
+def test_no_text_of_the_project_names_a_path_of_one_machine() -> None:
+    place = re.compile("|".join("/" + name + r"/\w" for name in ("work", "root", "home", "Users")))
+    scratch = re.compile("/" + r"tmp/\w")
+    found = []
+    for file in project_files():
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            if place.search(line) or scratch.search(line):
+                found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert not found
+
+
+def project_files() -> list[Path]:
+    """Text files that belong to the project: what git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode != 0:
+        pytest.skip("git: this is not a checkout")
+    files = (ROOT / name for name in listed.stdout.splitlines())
+    return [file for file in files if file.suffix in TEXT and file.is_file() and file.name != "LICENSE"]

@@ -1,0 +1,69 @@
+"""Engines for tests of the work around them: quick, slow, and broken ones. Found by name from child processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from dicom_node.processing import Engine
+from dicom_node.settings import Settings
+from dissm_engine.delineation import Delineation, Progress, Verdict, silent
+from dissm_engine.volume import Volume
+from tests.builders.analytic import EllipsoidEngine
+
+
+class SlowEngine(EllipsoidEngine):
+    """Waits in small steps as long as the file `slow` lies in the data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.brake = folder / "slow"
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        while self.brake.exists():
+            progress("waiting", 0.5)
+            time.sleep(0.05)
+        return super().delineate(volume, progress)
+
+
+class FatalEngine(EllipsoidEngine):
+    """Takes its whole process with it, as the kernel does when memory runs out."""
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        os.kill(os.getpid(), 9)
+        raise AssertionError("unreachable")
+
+
+class UnreasonableEngine(EllipsoidEngine):
+    """Fails without a reason, as a programming error would."""
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        raise ZeroDivisionError
+
+
+class RaisingEngine(EllipsoidEngine):
+    """Raises the error it was given."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        raise self.problem
+
+
+def load_quick(settings: Settings) -> Engine:
+    return EllipsoidEngine()
+
+
+def load_rejecting(settings: Settings) -> Engine:
+    return EllipsoidEngine(verdict=Verdict.REJECT)
+
+
+def load_slow(settings: Settings) -> Engine:
+    return SlowEngine(settings.node.data_folder)
+
+
+def load_fatal(settings: Settings) -> Engine:
+    return FatalEngine()

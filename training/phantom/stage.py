@@ -1,0 +1,76 @@
+"""Stage "anatomies": bodies around the training livers, for every network that sees images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from dissm_engine.delineation import Progress
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.phantom.anatomy import build_anatomy
+from training.phantom.settings import PhantomPreset
+from training.phantom.storage import save_anatomy
+from training.sources.stage import load_surfaces
+
+_SEEDS_APART = 100_000
+"""Seeds of training bodies lie above this, those of the frozen test phantoms below."""
+
+
+class PhantomSection(Protocol):
+    """The part of a preset that this stage reads."""
+
+    @property
+    def phantom(self) -> PhantomPreset:
+        """Settings of this stage."""
+        ...
+
+
+class StageContext(Protocol):
+    """The part of a run's context that this stage reads."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        ...
+
+    @property
+    def preset(self) -> PhantomSection:
+        """Settings by stage."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """Called with the stage's name and the share done."""
+        ...
+
+
+def run_anatomies(context: StageContext) -> None:
+    """Fill `anatomies/` of the run folder; bodies that are there already are kept."""
+    build_anatomies(
+        load_surfaces(context.folder),
+        context.preset.phantom,
+        context.seed,
+        context.folder / "anatomies",
+        context.progress,
+    )
+
+
+def build_anatomies(
+    livers: Mapping[str, TriangleMesh], preset: PhantomPreset, seed: int, folder: Path, progress: Progress
+) -> None:
+    """`NNNN.npz` for every liver and round; the livers change fastest, so that a part of the set holds them all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = sorted(livers)
+    total = len(names) * preset.bodies_per_liver
+    for number in range(total):
+        name, path = names[number % len(names)], folder / f"{number:04d}.npz"
+        if not path.exists():
+            own = _SEEDS_APART + seed * 10_000 + number
+            save_anatomy(path, build_anatomy(livers[name], own, deform=True), name, own)
+        progress("anatomies", (number + 1) / total)

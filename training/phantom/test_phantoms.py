@@ -1,0 +1,26 @@
+"""Phantoms that are scanned, not re-painted: the frozen test set and the cases of the trust stage."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.phantom import Phantom, ScanProtocol, build_anatomy, content_hash, scan
+from dissm_engine.volume import Volume
+from training.phantom.storage import StoredAnatomy
+
+__all__ = ["content_hash", "make_test_phantom", "scanned"]
+
+
+def make_test_phantom(liver_mesh: TriangleMesh, seed: int) -> Phantom:
+    """The frozen test's phantom of an unseen liver: not deformed, whole, a random protocol, all from the seed.
+
+    liver_mesh: closed, LPS mm, roughly centred. The same arguments give the same `content_hash`.
+    """
+    anatomy = build_anatomy(liver_mesh, seed, deform=False, whole_liver=True)
+    return scan(anatomy, ScanProtocol.draw(np.random.default_rng(seed)), seed)
+
+
+def scanned(stored: StoredAnatomy, seed: int) -> Volume:
+    """A CT of a stored anatomy under a random protocol, int16 HU."""
+    return scan(stored.anatomy, ScanProtocol.draw(np.random.default_rng(seed)), seed).volume

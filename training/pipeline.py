@@ -1,0 +1,47 @@
+"""The stages of a run, in order. Each leaves its results in the run folder and skips what is already there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from training.bundle_stage import run_bundle
+from training.context import RunContext
+from training.evaluate.stage import run_evaluate
+from training.evaluate.trust import run_trust
+from training.phantom.stage import run_anatomies
+from training.pose.stage import run_pose
+from training.refine.stage import run_finetune, run_fits, run_refine
+from training.shape.stage import run_shape
+from training.sources.stage import run_surfaces
+
+Stage = Callable[[RunContext], None]
+
+STAGES: Mapping[str, Stage] = {
+    "surfaces": run_surfaces,
+    "shape": run_shape,
+    "anatomies": run_anatomies,
+    "pose": run_pose,
+    "refine": run_refine,
+    "fits": run_fits,
+    "finetune": run_finetune,
+    "trust": run_trust,
+    "bundle": run_bundle,
+    "evaluate": run_evaluate,
+}
+
+_log = logging.getLogger("dissm-train")
+
+
+def run(context: RunContext, first: str | None = None, last: str | None = None) -> None:
+    """Every stage from `first` to `last`. A stage that has finished marks itself, and is not run again."""
+    names = list(STAGES)
+    chosen = names[names.index(first or names[0]) : names.index(last or names[-1]) + 1]
+    for name in chosen:
+        mark = context.folder / f"{name}.done"
+        if mark.exists():
+            _log.info("%s: done before", name)
+            continue
+        _log.info("%s: seed %d, %d threads", name, context.seed, context.threads)
+        STAGES[name](context)
+        mark.touch()

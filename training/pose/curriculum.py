@@ -1,0 +1,104 @@
+"""Marginal space learning: the four stages of the agent trained one after the other (paper 3.2.1, Table 1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from dissm_engine.pose.agent import PoseAgent, SearchSettings, StageNetwork, encoder_for
+from dissm_engine.pose.correction import AgentState, StageName
+from dissm_engine.pose.encoder import ResidualEncoder
+from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ShapeCanvas
+from training.pose.agent_files import save_agent
+from training.pose.scenes import Scene
+from training.pose.settings import PosePreset
+from training.pose.trainer import StageTrainer, Starts
+
+log = logging.getLogger(__name__)
+
+_START_MARGIN = 0.1
+
+
+def train_agent(
+    folder: Path,
+    shape: ImplicitShape,
+    scenes: Sequence[Scene],
+    preset: PosePreset,
+    seed: int,
+    progress: Callable[[str, float], None],
+) -> PoseAgent:
+    """Train the four stages on scenes; the finished agent also lies in `folder`."""
+    training, validation = split_scenes(scenes, preset.validation_livers)
+    log.info("%d training scenes, %d validation scenes, seed %d", len(training), len(validation), seed)
+    canvas = _canvas(folder / "canvas.safetensors", shape, preset)
+    starts = _first_starts(training, preset)
+    stages: list[StageNetwork] = []
+    for number, name in enumerate(StageName):
+        torch.manual_seed(seed)
+        network = _network(name, preset, stages[-1].encoder if stages else None)
+        trainer = StageTrainer(network, shape, canvas, preset, training, validation)
+        trainer.run(folder, starts, seed, lambda done, name=name: progress(f"pose {name}", done))  # type: ignore[misc]
+        stages.append(network)
+        save_agent(folder, PoseAgent(stages, canvas, SearchSettings()))
+        if number + 1 < len(StageName):
+            starts = _continued(trainer.settle(starts, np.random.default_rng(seed)))
+    return PoseAgent(stages, canvas, SearchSettings())
+
+
+def split_scenes(scenes: Sequence[Scene], validation_livers: int) -> tuple[list[Scene], list[Scene]]:
+    """Scenes of all but the last livers, by name, for training; those of the last for validation."""
+    names = sorted({scene.liver for scene in scenes})
+    kept_apart = set(names[len(names) - validation_livers :])
+    return (
+        [scene for scene in scenes if scene.liver not in kept_apart],
+        [scene for scene in scenes if scene.liver in kept_apart],
+    )
+
+
+def _network(name: StageName, preset: PosePreset, previous: ResidualEncoder | None) -> StageNetwork:
+    """A stage's network; its weights are the previous stage's where there is one."""
+    stage = preset.stage(name)
+    encoder = encoder_for(stage.observation, preset.components, preset.encoder)
+    if previous is not None:
+        encoder.load_state_dict(previous.state_dict())
+    return StageNetwork(name, stage.observation, stage.steps, encoder)
+
+
+def _first_starts(training: Sequence[Scene], preset: PosePreset) -> Starts:
+    """Anywhere in the field of view, or the training set's mean place in it (Table 1, first row)."""
+    if preset.start == "mean":
+        offsets = [
+            torch.from_numpy(scene.known.translation).float() - scene.image().box_lps().mean(dim=0)
+            for scene in training
+        ]
+        mean = torch.stack(offsets).mean(dim=0)
+        return lambda _, image, __: AgentState.at((image.box_lps().mean(dim=0) + mean)[None], preset.components)
+
+    def anywhere(_: int, image: CoarseImage, rng: np.random.Generator) -> AgentState:
+        low, high = image.box_lps()
+        share = torch.from_numpy(rng.uniform(_START_MARGIN, 1 - _START_MARGIN, 3).astype(np.float32))
+        return AgentState.at((low + share * (high - low))[None], preset.components)
+
+    return anywhere
+
+
+def _continued(states: AgentState) -> Starts:
+    """Each case starts where the last stage left it."""
+    return lambda case, _, __: states[[case]]
+
+
+def _canvas(path: Path, shape: ImplicitShape, preset: PosePreset) -> ShapeCanvas:
+    """The shape model's canvas; drawn once, then read."""
+    if not path.exists():
+        canvas = ShapeCanvas.of(shape, preset.components, preset.canvas_resolution)
+        aside = path.with_suffix(".partial")
+        half_width = torch.tensor(canvas.half_width_mm, dtype=torch.float64)
+        save_file({"mean_mm": canvas.mean_mm, "basis_mm": canvas.basis_mm, "half_width_mm": half_width}, aside)
+        aside.replace(path)
+    stored = load_file(path)
+    return ShapeCanvas(stored["mean_mm"], stored["basis_mm"], float(stored["half_width_mm"]))

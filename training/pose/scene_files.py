@@ -1,0 +1,89 @@
+"""Scenes on disk: prepared once from the anatomies of a run, read by every later run of the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from dissm_engine.phantom import Appearance, paint, with_lesions
+from dissm_engine.pose.similarity import Pose
+from training.phantom.storage import StoredAnatomy, load_anatomy
+from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
+from training.pose.settings import PosePreset
+from training.shape.livers import AlignedLiver
+
+_NOISE_LEFT = 0.35
+"""Of the scanner's noise after averaging its voxels to the painted spacing."""
+_ANTIALIAS_VOXELS = 0.4
+
+
+def prepare_scenes(
+    anatomies: Path,
+    folder: Path,
+    livers: Mapping[str, AlignedLiver],
+    preset: PosePreset,
+    seed: int,
+    progress: Callable[[float], None],
+) -> list[Scene]:
+    """A scene for every file in `anatomies`; those that lie in `folder` already are only read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = sorted(anatomies.glob("[0-9]*[0-9].npz"))
+    scenes = []
+    for number, file in enumerate(files):
+        prepared = folder / file.name
+        if not prepared.exists():
+            anatomy = load_anatomy(file)
+            _write_scene(prepared, anatomy, livers[anatomy.liver_name].pose, preset, [seed, int(file.stem)])
+        scenes.append(_read_scene(prepared, preset.paints))
+        progress((number + 1) / len(files))
+    return scenes
+
+
+def _write_scene(path: Path, anatomy: StoredAnatomy, aligned: Pose, preset: PosePreset, seed: list[int]) -> None:
+    """The paints first, then the file that says they are complete."""
+    rng = np.random.default_rng(seed)
+    step, grid = subsampled(anatomy.grid, preset.painted_spacing_mm)
+    labels = np.ascontiguousarray(anatomy.labels[::step, ::step, ::step])
+    liver_mm = np.ascontiguousarray(anatomy.liver.mm[::step, ::step, ::step]).astype(np.float32)
+    for number in range(preset.paints):
+        np.save(_paint_path(path, number), _painted(labels, liver_mm, float(grid.spacing[0]), rng))
+    aside = path.with_name(f"{path.stem}.partial.npz")
+    np.savez(
+        aside,
+        liver=np.array(anatomy.liver_name),
+        voxel_from_lps=grid.voxel_from_lps,
+        samples=distance_samples(anatomy.liver, preset.pool_points, rng),
+        image_from_reference=anatomy.body_from_liver @ aligned.image_from_reference,
+    )
+    aside.replace(path)
+
+
+def _painted(
+    labels: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generator
+) -> npt.NDArray[np.int16]:
+    """One random appearance as a scan averaged to the painted spacing shows it."""
+    appearance = Appearance.draw(rng)
+    averaged = replace(appearance, noise_sd=appearance.noise_sd * _NOISE_LEFT)
+    diseased = with_lesions(labels, liver_mm, spacing_mm, rng)
+    hu = paint(diseased, spacing_mm, averaged, rng, liver_mm)
+    return ndimage.gaussian_filter(hu, _ANTIALIAS_VOXELS).round().astype(np.int16)
+
+
+def _read_scene(path: Path, paints: int) -> Scene:
+    with np.load(path) as content:
+        return Scene(
+            str(content["liver"]),
+            tuple(_paint_path(path, number) for number in range(paints)),
+            content["voxel_from_lps"],
+            content["samples"],
+            pose_from_matrix(content["image_from_reference"]),
+        )
+
+
+def _paint_path(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}.npy")

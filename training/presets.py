@@ -1,0 +1,56 @@
+"""The presets: smoke (a test), small (the shipped bundle), paper (section 3 and appendices A-C to the letter)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from training.phantom.settings import PhantomPreset
+from training.pose.settings import PosePreset
+from training.refine.settings import RefinePreset
+from training.shape.settings import ShapePreset
+
+PresetName = Literal["smoke", "small", "paper"]
+
+
+class Preset(BaseModel):
+    """Settings of every stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: PresetName
+    shape: ShapePreset
+    phantom: PhantomPreset
+    pose: PosePreset
+    refine: RefinePreset
+    finetune: RefinePreset
+    trust_cases: int
+    """Training anatomies on which the estimate of the DSC is fitted, each well and badly delineated."""
+
+    @staticmethod
+    def named(name: PresetName) -> Preset:
+        """One of the presets."""
+        sections = {"smoke": _smoke, "small": _small, "paper": _paper}
+        return sections[name]()
+
+
+def _smoke() -> Preset:
+    return Preset(
+        name="smoke", shape=ShapePreset.smoke(), phantom=PhantomPreset.smoke(), pose=PosePreset.smoke(),
+        refine=RefinePreset.smoke(), finetune=RefinePreset.smoke().finetuning(10), trust_cases=4,
+    )  # fmt: skip
+
+
+def _small() -> Preset:
+    return Preset(
+        name="small", shape=ShapePreset.small(), phantom=PhantomPreset.small(), pose=PosePreset.small(),
+        refine=RefinePreset.small(), finetune=RefinePreset.small().finetuning(800), trust_cases=24,
+    )  # fmt: skip
+
+
+def _paper() -> Preset:
+    return Preset(
+        name="paper", shape=ShapePreset.paper(), phantom=PhantomPreset.paper(), pose=PosePreset.paper(),
+        refine=RefinePreset.paper(), finetune=RefinePreset.paper().finetuning(3450), trust_cases=40,
+    )  # fmt: skip

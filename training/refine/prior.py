@@ -1,0 +1,87 @@
+"""Wrong priors on purpose: what the refinement must be able to correct (appendix C, last paragraph; D9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+FIELD_LIMIT_MM = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PriorErrors:
+    """How far a prior may be from the truth.
+
+    shift_mm, rotation_degrees, scale: standard deviations of a similarity about the patch's centre.
+    warp_mm: largest standard deviation of a smooth displacement with a correlation length of warp_length_mm.
+    blur_mm: largest Gaussian that takes tips and fissures away. offset_mm: standard deviation of a uniform in/deflation.
+    """
+
+    shift_mm: float = 5.0
+    rotation_degrees: float = 4.0
+    scale: float = 0.05
+    warp_mm: float = 10.0
+    warp_length_mm: tuple[float, float] = (24.0, 60.0)
+    blur_mm: float = 12.0
+    offset_mm: float = 1.5
+
+
+def wrong_prior(
+    truth_mm: Tensor,
+    start: tuple[int, int, int],
+    size: int,
+    spacing: float,
+    errors: PriorErrors,
+    rng: np.random.Generator,
+) -> Tensor:
+    """A perturbed copy of the true SDF, [size, size, size] mm, for the patch that begins at voxel `start`.
+
+    truth_mm: float32 [K, J, I], the whole liver's field, so that the warp may fetch what lies beyond the patch.
+    """
+    strength = float(rng.choice([0.3, 1.0, 1.6], p=[0.25, 0.55, 0.2]))
+    displacement = _smooth_displacement(size, spacing, errors, strength, rng)
+    axis = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * spacing
+    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+    matrix = torch.from_numpy(_similarity(errors, strength, rng).astype(np.float32))
+    shift = torch.from_numpy((rng.normal(0, errors.shift_mm * strength, 3)).astype(np.float32))
+    centre = torch.tensor([s + (size - 1) / 2 for s in start])
+    voxels = (grid @ matrix.T + shift + displacement) / spacing + centre
+    field = _trilinear(truth_mm, voxels)
+    if rng.random() < 0.5:
+        # Blurring a signed distance field rounds its tips and fills its fissures, as a low-dimensional shape does.
+        sigma = rng.uniform(1.0, errors.blur_mm) / spacing
+        field = torch.from_numpy(ndimage.gaussian_filter(field.numpy(), sigma, mode="nearest", truncate=2.0))
+    return field + float(rng.normal(0, errors.offset_mm * strength))
+
+
+def _similarity(errors: PriorErrors, strength: float, rng: np.random.Generator) -> np.ndarray:
+    angles = np.deg2rad(rng.normal(0, errors.rotation_degrees * strength, 3))
+    skew = np.array([[0, -angles[2], angles[1]], [angles[2], 0, -angles[0]], [-angles[1], angles[0], 0]])
+    scale = np.exp(rng.normal(0, errors.scale * strength, 3))
+    return (np.eye(3) + skew + skew @ skew / 2) * scale[None, :]
+
+
+def _smooth_displacement(
+    size: int, spacing: float, errors: PriorErrors, strength: float, rng: np.random.Generator
+) -> Tensor:
+    total = torch.zeros((1, 3, size, size, size))
+    for _ in range(2):
+        length = rng.uniform(*errors.warp_length_mm)
+        knots = max(3, int(np.ceil(size * spacing / length)) + 2)
+        amplitude = rng.uniform(0, errors.warp_mm) * strength
+        noise = torch.from_numpy(rng.normal(0, amplitude, (1, 3, knots, knots, knots)).astype(np.float32))
+        total += torch.nn.functional.interpolate(noise, size=(size,) * 3, mode="trilinear", align_corners=True)
+    return total[0].permute(1, 2, 3, 0)
+
+
+def _trilinear(field: Tensor, voxels_kji: Tensor) -> Tensor:
+    size = torch.tensor(field.shape, dtype=torch.float32)
+    unit = (2 * voxels_kji / (size - 1) - 1).flip(-1)
+    sampled = torch.nn.functional.grid_sample(
+        field[None, None], unit[None], mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return sampled[0, 0]

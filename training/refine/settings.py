@@ -1,0 +1,67 @@
+"""Settings of the refinement stage: smoke, small (shipped), paper (appendix C, Table 9)."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dissm_engine.refine.network import RefinementArchitecture
+from training.refine.loss import RefinementLossWeights, paper_weights
+from training.refine.prior import PriorErrors
+
+
+class RefinePreset(BaseModel):
+    """One refinement training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    blocks: int = 2
+    stride: int = Field(2, ge=1, le=2)
+    rho_mm: float = 20.0
+    """The paper's 12 mm leave the tips that the pose stage cut short out of reach; see ARCHITECTURE."""
+    band_mm: float = 25.0
+    tile: int = 80
+    batch: int = 1
+    steps: int = 4200
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    average: float = 0.998
+    """Decay of the weights' running average, which is what is kept."""
+    checkpoint_every: int = 100
+    fit_share: float = 0.0
+    """Share of samples whose prior is an actual result of the pose stage (appendix C) instead of a drawn error."""
+    fits_per_anatomy: int = 2
+    errors: PriorErrors = PriorErrors()
+    loss: RefinementLossWeights = RefinementLossWeights()
+    native_half: bool = True
+    """bfloat16 where the processor multiplies it itself."""
+
+    @property
+    def architecture(self) -> RefinementArchitecture:
+        """The network these settings ask for."""
+        return RefinementArchitecture(
+            widths=self.widths, blocks=self.blocks, rho_mm=self.rho_mm, band_mm=self.band_mm, stride=self.stride
+        )
+
+    @classmethod
+    def smoke(cls) -> RefinePreset:
+        """Seconds: that the chain works, not that it is good."""
+        return cls(widths=(8, 16), tile=32, batch=1, steps=30, checkpoint_every=15)
+
+    @classmethod
+    def small(cls) -> RefinePreset:
+        """The shipped bundle."""
+        return cls()
+
+    def finetuning(self, steps: int) -> RefinePreset:
+        """The same network, trained on from there with the pose stage's own results as priors."""
+        rate = self.learning_rate / 3
+        return self.model_copy(update={"steps": steps, "learning_rate": rate, "fit_share": 0.7, "fits_per_anatomy": 1})
+
+    @classmethod
+    def paper(cls) -> RefinePreset:
+        """Appendix C and Table 9 on full-resolution features; needs a GPU."""
+        return cls(
+            widths=(32, 64, 128, 256), stride=1, rho_mm=12.0, tile=96, batch=2, steps=150 * 46, learning_rate=1e-3,
+            weight_decay=1e-4, loss=paper_weights(),
+        )  # fmt: skip

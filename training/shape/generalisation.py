@@ -1,0 +1,62 @@
+"""How close the shape model comes to livers it has never seen: pose and code fitted to the true surface (D9)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dissm_engine.delineation import Progress, silent
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.shape.distance import surface_distance_mm
+from dissm_engine.shape.fit import FREE_CODE, ShapeFit, fit_to_mesh
+from dissm_engine.shape.model import ShapeModel
+from training.sources.stage import load_surfaces
+
+TABLE_FILE = "generalisation.json"
+_COMPONENTS = (0, 8, 16, 28)
+_TRIANGLE_MM = 4.0
+
+
+def generalisation(
+    model: ShapeModel, meshes: Mapping[str, TriangleMesh], progress: Progress = silent
+) -> dict[str, dict[str, Any]]:
+    """Average symmetric surface distance (ASSD, mm) of pose (9 numbers) and code fitted to each surface.
+
+    Rows by what was free (`mean shape`, `8`, `16`, `28`, `all`, `free code`), each with `mean_assd_mm`, `worst_assd_mm`
+    and `livers` (by name); every fit starts from the one with less freedom. The table is ready for JSON.
+    """
+    rows = _rows(model.latent_space.components)
+    assd: dict[str, dict[str, float]] = {row: {} for row in rows}
+    for index, (name, mesh) in enumerate(sorted(meshes.items())):
+        fit: ShapeFit | None = None
+        for row, components in rows.items():
+            fit = fit_to_mesh(model, mesh, components, fit)
+            surface = model.mesh_of_code(fit.code, fit.pose, _TRIANGLE_MM)
+            assd[row][name] = surface_distance_mm(surface, mesh)
+        progress("generalisation", (index + 1) / len(meshes))
+    return {row: _summary(livers) for row, livers in assd.items()}
+
+
+def _summary(livers: Mapping[str, float]) -> dict[str, Any]:
+    values = list(livers.values())
+    return {"mean_assd_mm": float(np.mean(values)), "worst_assd_mm": float(np.max(values)), "livers": dict(livers)}
+
+
+def measure_generalisation(run_folder: Path, progress: Progress = silent) -> dict[str, dict[str, Any]]:
+    """The table for a run's held-out surfaces, also written to `shape/generalisation.json` (aside then renamed)."""
+    folder = run_folder / "shape"
+    result = generalisation(ShapeModel.load(folder), load_surfaces(run_folder, "held_out"), progress)
+    aside = folder / f"{TABLE_FILE}.partial"
+    aside.write_text(json.dumps(result, indent=1))
+    aside.replace(folder / TABLE_FILE)
+    return result
+
+
+def _rows(components: int) -> dict[str, int]:
+    """What is free in each row, least first."""
+    rows = {"mean shape" if count == 0 else str(count): count for count in _COMPONENTS if count < components}
+    return rows | {"all": components, "free code": FREE_CODE}
