@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -13,25 +14,31 @@ from multiprocessing.connection import wait
 from types import FrameType
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, open_catalog
 from dicom_node.catalog.processes import BEAT_SECONDS, beat, sign_off
+from dicom_node.catalog.tables import AuditRow
 from dicom_node.logs import configure_logs
 from dicom_node.settings import Settings
+from dissm_engine.errors import DissmError
 
+UNUSABLE = 2
+"""Exit code of a process that cannot work with its settings: to start it again at once would not help."""
+_FAILED = "PROCESS_FAILED"
 ChildMain = Callable[[Settings, Catalog, str, threading.Event], None]
 """Called with settings, catalogue, the process' name, and the event that asks it to stop."""
 
 _log = structlog.get_logger()
 
 
-def run_child(main: ChildMain, settings: Settings, name: str) -> None:
-    """Run `main` as the process `name` until it ends or SIGTERM, SIGINT or the parent's death asks it to stop.
+def run_child(target: str, settings: Settings, name: str) -> None:
+    """Run `target` (`module:function`, a ChildMain) as the process `name`, until it ends or is asked to stop.
 
-    Whatever escapes from `main` is logged and audited, and the process ends with exit code 1: the supervisor
-    starts it again.
+    SIGTERM, SIGINT and the parent's death ask. Whatever escapes is logged and audited; then the process ends with
+    code UNUSABLE for an error with a reason, else 1.
     """
     configure_logs(settings.node.log_level, name)
     stop = threading.Event()
@@ -41,17 +48,29 @@ def run_child(main: ChildMain, settings: Settings, name: str) -> None:
     heart = threading.Thread(target=_beat_until, args=(catalog, name, audit.utc_now(), stop), daemon=True)
     heart.start()
     try:
+        main: ChildMain = pkgutil.resolve_name(target)
         main(settings, catalog, name, stop)
     except Exception as problem:  # noqa: BLE001 - the edge of a process: record and stop
-        _log.error("process stopped by an error", exc_info=problem)
-        _record_end(catalog, name, type(problem).__name__)
-        sys.exit(1)
+        _record_end(catalog, name, problem)
+        sys.exit(UNUSABLE if isinstance(problem, DissmError) else 1)
     finally:
         stop.set()
         heart.join()
     with catalog.write() as session:
         sign_off(session, name)
     catalog.close()
+
+
+def last_failure(catalog: Catalog, name: str) -> str:
+    """Why the process `name` ended last, as it said itself."""
+    with catalog.read() as session:
+        row = session.scalar(
+            select(AuditRow)
+            .where(AuditRow.subject_kind == "node", AuditRow.subject == name, AuditRow.event == _FAILED)
+            .order_by(AuditRow.id.desc())
+            .limit(1)
+        )
+    return "it said nothing" if row is None else str(row.facts["said"])
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
@@ -95,8 +114,13 @@ def _beat_until(catalog: Catalog, name: str, started_at: datetime, stop: threadi
             return
 
 
-def _record_end(catalog: Catalog, name: str, problem: str) -> None:
+def _record_end(catalog: Catalog, name: str, problem: Exception) -> None:
+    by_reason = isinstance(problem, DissmError)
+    # The text of an error without a reason may hold anything: it goes to the log, never to the audit.
+    said = str(problem) if by_reason else type(problem).__name__
+    _log.error("process stopped by an error", said=said, exc_info=None if by_reason else problem)
     with catalog.write() as session:
         audit.append(
-            session, process=name, subject_kind="node", subject=name, event="PROCESS_FAILED", facts={"error": problem}
-        )
+            session, process=name, subject_kind="node", subject=name, event=_FAILED,
+            reason_code=problem.reason.code if isinstance(problem, DissmError) else None, facts={"said": said},
+        )  # fmt: skip

@@ -56,6 +56,9 @@ DATABASE_UNUSABLE = Reason(
 AUDIT_BROKEN = Reason(
     "AUDIT_BROKEN", "the audit chain is broken: {problem}", "keep the database as it is, run dissm-node audit verify"
 )
+CHILD_UNUSABLE = Reason(
+    "CHILD_UNUSABLE", "the {child} process cannot work: {problem}", "correct it, then run dissm-node check"
+)
 NODE_RUNNING = Reason(
     "NODE_RUNNING", "another node runs on {folder}", "stop it first, or give this one its own node.data_folder"
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -167,16 +168,18 @@ def print_status(console: Console, status: NodeStatus) -> None:
 
 
 def print_audit(console: Console, rows: Iterable[dict[str, Any]]) -> None:
-    """Audit rows, oldest first."""
-    table = _table("row", "at", "process", "subject", "event", "state", "facts")
+    """Audit rows, oldest first: what happened, and beneath it the facts, long ones shortened (`--json` has all)."""
     for row in rows:
-        moved = f"{row['from_state'] or ''} > {row['to_state']}" if row["to_state"] else ""
-        facts = " ".join(filter(None, [row["reason_code"], _short(row["facts"])]))
-        subject = f"{row['subject_kind']} {row['subject']}"
-        table.add_row(
-            str(row["id"]), row["at"][:19], row["process"], Text(subject), row["event"], moved, Text(facts)
+        moved = f" {row['from_state'] or ''} > {row['to_state']}" if row["to_state"] else ""
+        subject = f"{row['subject_kind']} {_shortened(row['subject'])}"
+        console.print(
+            Text.assemble(
+                (f"{row['id']:>6} {row['at'][:19]} ", "dim"), f"{row['process']:<10} {subject:<26} ",
+                (row["event"], "bold"), moved, (f" {row['reason_code'] or ''}", _BAD),
+            )
         )  # fmt: skip
-    console.print(table)
+        if row["facts"]:
+            console.print(Padding(Text(_short(row["facts"]), "dim"), (0, 0, 0, 27)))
 
 
 def _print_results(console: Console, results: dict[str, Any]) -> None:
@@ -241,5 +244,12 @@ def _number(value: float | None) -> str:
 
 def _short(facts: Any) -> str:
     if isinstance(facts, dict):
-        return ", ".join(f"{name} {_short(value)}" for name, value in facts.items())
-    return str(facts)
+        said = (f"{name} ({_short(fact)})" if isinstance(fact, dict) else f"{name} {_short(fact)}"
+                for name, fact in facts.items())  # fmt: skip
+        return ", ".join(said)
+    return _shortened(str(facts))
+
+
+def _shortened(text: str) -> str:
+    """UIDs and digests by their end and their beginning; sentences stay whole."""
+    return text if len(text) <= 24 or " " in text else f"{text[:8]}...{text[-8:]}"

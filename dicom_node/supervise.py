@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import multiprocessing
 import os
@@ -21,10 +20,10 @@ import structlog
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, open_catalog
-from dicom_node.child import ChildMain, run_child
+from dicom_node.child import UNUSABLE, last_failure, run_child
 from dicom_node.logs import configure_logs
-from dicom_node.reasons import NODE_RUNNING, PORT_IN_USE, NodeError
-from dicom_node.settings import ListenSettings, NodeSettings, Settings
+from dicom_node.reasons import CHILD_UNUSABLE, NODE_RUNNING, NodeError
+from dicom_node.settings import NodeSettings, Settings
 
 _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 20.0
@@ -34,66 +33,62 @@ _STEADY_SECONDS = 60.0
 """A child that lived so long is restarted as if it were its first fall."""
 _log = structlog.get_logger()
 
+LISTENER = "dicom_node.listener:listener_main"
+CONTROL = "dicom_node.control:control_main"
+WORKER = "dicom_node.worker:worker_main"
 Role = Literal["all", "worker"]
 
 
-def supervise(settings: Settings, role: Role = "all") -> None:
+def supervise(settings: Settings, role: Role = "all", worker: str = WORKER) -> None:
     """Run the node until SIGTERM or SIGINT, then stop all of it.
 
-    Raises NodeError when another node has the data folder or the port, CatalogError, BundleError.
+    worker: what a worker process runs, as `module:function`. Raises CatalogError, and NodeError when another node has
+    the data folder, or when a child cannot work from its first start (port in use, broken bundle).
     """
     configure_logs(settings.node.log_level, "supervisor")
     with _node_lock(settings.node, role):
-        if role == "all":
-            _check_port_free(settings.listen)
         catalog = open_catalog(settings.node.catalog_url)
         stop = _stop_on_signals()
         _record(catalog, "NODE_STARTED", role=role)
-        children = [_Child(main, name, settings) for main, name in planned_children(settings, role)]
+        children = [_Child(name, target, settings) for name, target in planned_children(settings, role, worker)]
         try:
             _keep_alive(catalog, children, stop)
         finally:
             _stop_all(children)
-        _record(catalog, "NODE_STOPPED", role=role)
-        catalog.close()
+            _record(catalog, "NODE_STOPPED", role=role)
+            catalog.close()
 
 
-def planned_children(settings: Settings, role: Role) -> list[tuple[ChildMain, str]]:
-    """The processes of a node: what each runs and how it is called."""
-    from dicom_node.worker import worker_main
+def planned_children(settings: Settings, role: Role, worker: str) -> list[tuple[str, str]]:
+    """The processes of a node: how each is called and what it runs.
 
-    host = socket.gethostname()
-    where = "" if role == "all" else f"@{host[:40]}"
-    workers: list[tuple[ChildMain, str]] = [
-        (worker_main, f"worker-{number + 1}{where}") for number in range(settings.work.workers)
-    ]
-    if role == "worker":
-        return workers
-    from dicom_node.control import control_main
-    from dicom_node.listener import listener_main
-
-    return [(listener_main, "listener"), (control_main, "control"), *workers]
+    Named, not imported: the supervisor stays small, and only the workers load the engine.
+    """
+    where = "" if role == "all" else f"@{socket.gethostname()[:40]}"
+    workers = [(f"worker-{number + 1}{where}", worker) for number in range(settings.work.workers)]
+    return workers if role == "worker" else [("listener", LISTENER), ("control", CONTROL), *workers]
 
 
 @dataclass
 class _Child:
     """One process that is started again whenever it ends."""
 
-    main: ChildMain
     name: str
+    target: str
     settings: Settings
     process: BaseProcess | None = None
     started_at: float = 0.0
     falls: int = 0
+    starts: int = 0
     rest_until: float = field(default=0.0)
 
     def start(self) -> None:
         """Spawn it: a forked child would share threads' locks and the database's connections."""
         self.process = multiprocessing.get_context("spawn").Process(
-            target=run_child, args=(self.main, self.settings, self.name), name=self.name
+            target=run_child, args=(self.target, self.settings, self.name), name=self.name
         )
         self.process.start()
-        self.started_at = time.monotonic()
+        self.started_at, self.starts = time.monotonic(), self.starts + 1
         _log.info("process started", child=self.name, pid=self.process.pid)
 
     def note_end(self) -> int:
@@ -117,6 +112,8 @@ def _keep_alive(catalog: Catalog, children: list[_Child], stop: threading.Event)
                 code = child.note_end()
                 _log.error("process ended", child=child.name, exit_code=code, falls=child.falls)
                 _record(catalog, "PROCESS_ENDED", child=child.name, exit_code=code, falls=child.falls)
+                if code == UNUSABLE and child.starts == 1:
+                    raise NodeError(CHILD_UNUSABLE, child=child.name, problem=last_failure(catalog, child.name))
         stop.wait(_LOOK_SECONDS)
 
 
@@ -162,18 +159,6 @@ def _node_lock(node: NodeSettings, role: Role) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _check_port_free(listen: ListenSettings) -> None:
-    """Better said now, in one line, than by a listener that falls again and again."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listen.address, listen.port))
-        except OSError as problem:
-            if problem.errno != errno.EADDRINUSE:
-                raise
-            raise NodeError(PORT_IN_USE, port=listen.port, address=listen.address) from problem
 
 
 def _record(catalog: Catalog, event: str, **facts: str | int) -> None:

@@ -46,13 +46,14 @@ def run(
 
 @app.command()
 def evaluate(
+    surfaces: Annotated[Path, typer.Option(help="where the livers kept out come from")],
     out: Annotated[Path, typer.Option(help="run folder with a bundle")] = Path("runs/small"),
     preset: Annotated[str, typer.Option()] = "small",
     threads: Annotated[int, typer.Option(min=1)] = 2,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Judge a run's bundle on the frozen phantoms and the livers kept out."""
-    run_evaluate(_context(out, out / "surfaces", preset, 2026, threads, "cpu"))
+    run_evaluate(_context(out, surfaces, preset, 2026, threads, "cpu"))
     if as_json:
         sys.stdout.write(json.dumps(read_report(out), indent=1) + "\n")
     else:
@@ -80,7 +81,8 @@ def _preset_name(text: str) -> PresetName:
 
 def _print_report(folder: Path) -> None:
     report = read_report(folder)
-    table = Table(title="frozen phantoms, mean (worst)")
+    title = f"{report['phantoms']} test phantoms, {report['frozen_phantoms']} of them the frozen ones: mean (worst)"
+    table = Table(title=title)
     for heading in ("after", "DSC %", "ASSD mm", "HD95 mm"):
         table.add_column(heading)
     for stage, row in report["summary"].items():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 
 from dicom_node.dicom_file import PARSE_ERRORS
 
@@ -45,14 +50,25 @@ def values_of(header: Dataset, attribute: str) -> tuple[str, ...]:
 
     attribute: DICOM keyword or eight hexadecimal digits.
     """
+    tag = tag_of(attribute)
+    if tag is None or tag not in header:
+        return ()
     try:
-        value = header[attribute].value if attribute in header else None
+        value = header[tag].value
     except PARSE_ERRORS:
         return ()
-    if value is None or isinstance(value, bytes | Dataset):
+    if value is None or isinstance(value, bytes | Dataset | Sequence):
         return ()
-    values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    values = value if isinstance(value, MultiValue) else [value]
     return tuple(text for text in (str(one).strip() for one in values) if text)
+
+
+def tag_of(attribute: str) -> BaseTag | None:
+    """The tag of a keyword or of eight hexadecimal digits, None for anything else."""
+    number = tag_for_keyword(attribute)
+    if number is None and re.fullmatch(r"[0-9a-fA-F]{8}", attribute):
+        number = int(attribute, 16)
+    return None if number is None else Tag(number)
 
 
 def text_of(header: Dataset, attribute: str) -> str:

@@ -8,11 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
-from dicom_node.admit.evidence import Evidence, Outcome, values_of
+from dicom_node.admit.evidence import Evidence, Outcome, tag_of, values_of
 from dicom_node.settings import Rule
 
 REGEX_SECONDS = 1.0
@@ -87,8 +86,5 @@ def _known(value: bool) -> Outcome:
 
 
 def _is_patient_data(attribute: str) -> bool:
-    try:
-        tag = Tag(tag_for_keyword(attribute) or attribute)
-    except ValueError:
-        return False
-    return tag.group == _PATIENT_GROUP or "Name" in keyword_for_tag(tag)
+    tag = tag_of(attribute)
+    return tag is not None and (tag.group == _PATIENT_GROUP or "Name" in keyword_for_tag(tag))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
@@ -61,10 +63,7 @@ class Catalog:
             yield session
 
     def migrate(self) -> None:
-        """Bring the tables to this program's version; all steps and their record are one transaction.
-
-        Raises CatalogError when the file is no database or was made by a newer program.
-        """
+        """Bring the tables to this program's version; all steps and their record are one transaction."""
         if is_sqlite(self.url):
             self._switch_to_write_ahead_log()
         with self._writing_engine().begin() as connection:
@@ -88,13 +87,18 @@ class Catalog:
 
 
 def open_catalog(url: str) -> Catalog:
-    """The catalogue at `url`, migrated. Raises CatalogError that names what is wrong."""
+    """The catalogue at `url`, migrated.
+
+    Raises CatalogError when it cannot be opened, is no database, or was made by a newer program.
+    """
     catalog = Catalog(url)
     try:
         catalog.migrate()
-    except DatabaseError as problem:
+    except (DatabaseError, sqlite3.Error, CommandError) as problem:
+        # CommandError: the tables are of a release that this program does not know.
         catalog.close()
-        raise CatalogError(DATABASE_UNUSABLE, database=_said(url), problem=problem.orig) from problem
+        said = problem.orig if isinstance(problem, DatabaseError) else problem
+        raise CatalogError(DATABASE_UNUSABLE, database=_said(url), problem=said) from problem
     return catalog
 
 

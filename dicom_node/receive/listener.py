@@ -97,7 +97,7 @@ class Listener:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_ACSE_RECV, self._on_release_asked),
             (evt.EVT_ABORTED, lambda event: self._associations.close(event.assoc, "aborted")),
-            (evt.EVT_CONN_CLOSE, lambda event: self._associations.close(event.assoc, "lost")),
+            (evt.EVT_CONN_CLOSE, self._on_connection_closed),
         ]
 
     def _on_requested(self, event: Any) -> None:
@@ -128,6 +128,13 @@ class Listener:
         # Here and not at EVT_RELEASED: the peer may close the connection first, and that would look like a loss.
         if isinstance(event.primitive, A_RELEASE):
             self._associations.close(event.assoc, "released")
+
+    def _on_connection_closed(self, event: Any) -> None:
+        self._associations.close(event.assoc, "lost")
+        if event.assoc.requestor.primitive is None:
+            # A port check: connected and gone. pynetdicom would wait for its request until the time-out, and ten of
+            # them would fill `maximum_associations` (pynetdicom #669).
+            event.assoc.dul.to_user_queue.put(None)
 
     def _on_store(self, event: Any) -> int:
         """Answer one C-STORE."""

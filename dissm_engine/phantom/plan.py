@@ -65,7 +65,7 @@ def draw_plan(mesh: TriangleMesh, rng: np.random.Generator) -> BodyPlan:
     spine_x = _spine_x(mesh, spine_y, rng)
     subcutaneous = float(np.clip(np.exp(rng.normal(np.log(15), 0.55)), 4, 52))
     visceral = float(np.clip(0.012 * subcutaneous + rng.uniform(-0.15, 0.5), 0, 1))
-    half_width = max(118.0, float(spine_x - low[0]) - rng.uniform(2, 14)) + 4 * visceral
+    half_width = max(118.0, float(spine_x - low[0]) - rng.uniform(2, 10)) + 4 * visceral
     truncated = str(rng.choice(["none", "tip", "dome"], p=[0.85, 0.09, 0.06]))
     top, bottom = _extent(low[2], high[2], truncated, rng)
     return BodyPlan(

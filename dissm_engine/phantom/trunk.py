@@ -60,6 +60,14 @@ def _cavity(canvas: Canvas, plan: BodyPlan) -> Field:
     rho = np.float32(0.6) * np.sqrt(u2 + v2) + np.float32(0.4) * np.sqrt(np.sqrt(u2 * u2 + v2 * v2)) + np.float32(1e-4)
     radius = np.sqrt((x - np.float32(plan.spine_x)) ** 2 + (y - np.float32(middle_y)) ** 2)
     distance = radius * (1 - 1 / rho)
+    # The liver dents the wall, it does not stand out of it: widen the trunk, each side by its own need.
+    inside, right = canvas.liver_mm < 0, canvas.x < plan.spine_x
+    need_right, need_left = (
+        max(0.0, float(distance[:, :, side][inside[:, :, side]].max(initial=0.0)) - allowed)
+        for side, allowed in ((right, rng.uniform(10, 18)), (~right, rng.uniform(4, 12)))
+    )
+    leftness = np.clip((x - np.float32(plan.spine_x)) / 80 + np.float32(0.5), 0, 1)
+    distance -= np.float32(need_right) * (1 - leftness) + np.float32(need_left) * leftness
     box = canvas.box(np.array(plan.liver_low) - 40, np.array(plan.liver_high) + 40)
     gap = np.float32(rng.uniform(-3.0, 0.6)) + np.float32(1.6) * canvas.noise(box, coarse=True)
     return _pressed_by_liver(distance, box, canvas.liver_mm[box] - np.maximum(gap, -2.4))

@@ -124,11 +124,20 @@ class ShapeCanvas:
     def sdf_mm(self, reference_mm: torch.Tensor, loadings: torch.Tensor) -> torch.Tensor:
         """Signed distance [B, K, J, I] at reference points [B, K, J, I, 3] of the shapes with loadings [B, C]."""
         moved = torch.einsum("bc,ckji->bkji", loadings[:, : len(self.basis_mm)], self.basis_mm)
-        lattice = (self.mean_mm + moved)[:, None]
         unit = reference_mm / self.half_width_mm
         beyond = (unit - unit.clamp(-1, 1)).norm(dim=-1) * self.half_width_mm
-        drawn = torch_functional.grid_sample(lattice, unit, mode="bilinear", padding_mode="border", align_corners=True)
-        return drawn[:, 0] + beyond
+        return _at((self.mean_mm + moved)[:, None], unit)[:, 0] + beyond
+
+    def mean_and_basis_mm(self, reference_mm: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean's distance [N] and its change per loading [N, C] at reference points [N, 3] on the lattice."""
+        unit = (reference_mm / self.half_width_mm)[None, None, None]
+        values = _at(torch.cat([self.mean_mm[None], self.basis_mm])[None], unit)[0, :, 0, 0]
+        return values[0], values[1:].T
+
+
+def _at(lattices: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """Trilinear samples [B, C, K, J, I] of lattices [B, C, R, R, R] at points [B, K, J, I, 3] in [-1, 1]."""
+    return torch_functional.grid_sample(lattices, unit, mode="bilinear", padding_mode="border", align_corners=True)
 
 
 @dataclass(frozen=True, slots=True)

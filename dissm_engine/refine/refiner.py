@@ -81,7 +81,7 @@ class Refiner:
         self, channels: Tensor, progress: Callable[[float], None]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         shape = channels.shape[2:]
-        padded = _padded(channels, self.tile)
+        padded = _padded(channels, self.tile, self.network.architecture.stride)
         size = padded.shape[2:]
         stride, kinds = self.network.architecture.stride, self.network.architecture.tissues
         change, weight = torch.zeros(size), torch.zeros(size)
@@ -133,9 +133,9 @@ def _as_tensor(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
 
 
-def _padded(channels: Tensor, tile: int) -> Tensor:
-    """At least one tile, by repeating the border; the field of view channel stays zero there."""
-    missing = [max(0, tile - n) for n in channels.shape[2:]]
+def _padded(channels: Tensor, tile: int, stride: int) -> Tensor:
+    """At least one tile and whole cells, by repeating the border."""
+    missing = [max(tile - n, -n % stride) for n in channels.shape[2:]]
     if not any(missing):
         return channels
     return torch.nn.functional.pad(channels, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")

@@ -14,12 +14,14 @@ def signed_distance_to_mesh(points: FloatArray, mesh: TriangleMesh) -> npt.NDArr
     """Signed distances [...] from points [..., 3] to the mesh, negative inside, in the unit of both (D4).
 
     The sign is the generalised winding number's, so that a small hole or a self-intersection does not turn it.
+    The length is taken to the closest point itself: the library multiplies it by an approximate winding number.
     """
     flat = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
     vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float64)
     faces = np.ascontiguousarray(mesh.faces, dtype=np.int32)
-    distances, _, _ = point_cloud_utils.signed_distance_to_mesh(flat, vertices, faces)
-    return np.asarray(distances, dtype=np.float64).reshape(np.shape(points)[:-1])
+    signed, face, weights = point_cloud_utils.signed_distance_to_mesh(flat, vertices, faces)
+    closest = np.einsum("nc,ncd->nd", weights, vertices[faces[face]])
+    return np.copysign(np.linalg.norm(flat - closest, axis=1), signed).reshape(np.shape(points)[:-1])
 
 
 def surface_points(mesh: TriangleMesh, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -28,7 +28,7 @@ SHAPE_MODEL_BROKEN = Reason(
     "the shape model in {folder} cannot be used: {what}",
     "train the shape stage again, or restore the bundle",
 )
-_CHUNK_POINTS = 32_768
+_CHUNK_POINTS = 4096
 _SMALLEST_GRADIENT = 0.3
 _FIRST_ORDER_MM = 6.0
 """Beyond it the decoder's own value is the better distance: near the medial axis its gradient vanishes."""

@@ -16,9 +16,10 @@ from dissm_engine.volume import Grid, SignedDistance
 MetricField = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float32]]
 """LPS points [N, 3] in mm to signed distances [N] in mm."""
 
-COARSEST_MM = 8.0
-BAND_STEP_MM = 4.0
-EXACT_MM = 4.0
+COARSEST_MM = 16.0
+BAND_STEP_MM = 8.0
+EXACT_MM = 2.0
+_STEPS_AWAY = 3.0
 _SPHERE_POINTS = 1500
 
 
@@ -49,9 +50,9 @@ def rasterise(field: MetricField, ball: Ball, grid: Grid, band_mm: float, exact_
     """The field on a grid, from coarse to fine.
 
     A distance changes by at most 1 mm for each mm (Lipschitz), so a cell whose interpolated value exceeds what its
-    diagonal can bridge cannot reach the surface and is only interpolated: within `exact_mm` of the surface every voxel
-    is evaluated, within `band_mm` a lattice of about 4 mm, elsewhere one of 8 mm. Beyond the ball stands the value at
-    the nearest point of its skin plus the way there.
+    diagonal can bridge cannot come nearer and is only interpolated. Within `exact_mm` of the surface every voxel is
+    evaluated; away from it the lattice may be a third as wide as the distance, but within `band_mm` no wider than
+    8 mm; elsewhere it is 16 mm. Beyond the ball stands the value at the nearest point of its skin plus the way there.
     """
     strides = _strides(grid, COARSEST_MM)
     values = _coarsest(field, ball, _lattice(grid, strides))
@@ -60,11 +61,17 @@ def rasterise(field: MetricField, ball: Ball, grid: Grid, band_mm: float, exact_
         finer = tuple(max(stride // 2, 1) for stride in strides)
         lattice = _lattice(grid, finer)
         values = _interpolated(values, [stride // fine for stride, fine in zip(strides, finer, strict=True)], lattice)
-        coarse_enough = float((np.array(finer) * grid.spacing).max()) < BAND_STEP_MM * 0.75
-        reach = (exact_mm if coarse_enough else max(band_mm, exact_mm)) + diagonal / 2
-        _evaluate_where(np.abs(values) < reach, values, field, ball, lattice)
+        near = _evaluated_within(float(lattice.spacing.max()), max(finer) == 1, band_mm, exact_mm)
+        _evaluate_where(np.abs(values) < near + diagonal / 2, values, field, ball, lattice)
         strides = finer
     return SignedDistance(values[: grid.shape[0], : grid.shape[1], : grid.shape[2]], grid)
+
+
+def _evaluated_within(step_mm: float, last: bool, band_mm: float, exact_mm: float) -> float:
+    """How near (mm) a node of a lattice with this step must be to the surface to be evaluated itself."""
+    if last:
+        return exact_mm
+    return max(exact_mm, min(band_mm, _STEPS_AWAY * step_mm) if step_mm < BAND_STEP_MM * 0.75 else band_mm)
 
 
 def _strides(grid: Grid, coarsest_mm: float) -> tuple[int, ...]:

@@ -192,5 +192,25 @@ def test_other_bytes_under_a_known_uid_are_kept_aside_and_the_stack_says_so(inta
     assert "QUARANTINED" in intake.events("series")
 
 
-def test_the_real_venous_series_is_admitted(intake: Intake, hcc_048: Path) -> None:
-    assert reasons(intake, hcc_048) == ["ADMITTED"]
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [
+        (range(0), "ADMITTED"),
+        (range(40, 43), "GEOMETRY_GAP"),
+        (range(86, 89), "ADMITTED"),
+        (range(1, 89, 2), "ADMITTED"),
+    ],
+)
+def test_the_real_venous_series_whole_with_a_gap_cut_at_the_top_and_thinned_out(
+    intake: Intake, hcc_048: Path, tmp_path: Path, missing: range, code: str
+) -> None:
+    files = sorted(hcc_048.rglob("*.dcm"), key=lambda file: float(_position(file)))
+    (tmp_path / "ct").mkdir()
+    for n, file in enumerate(files):
+        if n not in missing:
+            (tmp_path / "ct" / file.name).symlink_to(file)
+    assert reasons(intake, tmp_path / "ct") == [code]
+
+
+def _position(file: Path) -> float:
+    return pydicom.dcmread(file, specific_tags=["ImagePositionPatient"]).ImagePositionPatient[2]

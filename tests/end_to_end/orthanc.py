@@ -17,7 +17,7 @@ from tests.thirdparty import need
 ROUTE_EVERYTHING = """\
 -- Every stable series goes to the node, its own results too: a loop, were the node to take them.
 function OnStableSeries(seriesId, tags, metadata)
-  SendToModality(seriesId, 'dissm')
+  RestApiPost('/modalities/dissm/store', '{"Asynchronous": true, "Resources": ["' .. seriesId .. '"]}')
 end
 """
 

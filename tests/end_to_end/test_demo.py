@@ -49,7 +49,7 @@ def test_the_demo_shows_both_objects_back_and_right(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "archive").iterdir())) == 2
     with Image.open(tmp_path / "out" / "overview.png") as picture:
         assert min(picture.size) > 1000
-        assert len(set(picture.convert("L").resize((64, 64)).getdata())) > 60
+        assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 60
 
 
 @pytest.mark.slow

@@ -33,12 +33,12 @@ class ShapeRun:
 
 
 def lobed_body(rng: np.random.Generator) -> TriangleMesh:
-    """A liver-sized body without symmetry (mm): an ellipsoid with a thinner left half and a bump, in varied proportions."""
+    """A liver-sized body without symmetry (mm): an ellipsoid, thinner to the left, with a bump; proportions vary."""
     sphere = trimesh.creation.icosphere(subdivisions=4)
     x, y, z = sphere.vertices.T
-    length, depth, height = np.array([95.0, 70.0, 65.0]) * rng.uniform(0.88, 1.12, 3)
-    taper = 1 - rng.uniform(0.25, 0.45) * x
-    bump = 1 + rng.uniform(0.1, 0.3) * np.exp(-((x + 0.5) ** 2 + (y - 0.6) ** 2 + (z - 0.6) ** 2) * 4)
+    length, depth, height = np.array([95.0, 75.0, 55.0]) * rng.uniform(0.88, 1.12, 3)
+    taper = 1 - rng.uniform(0.1, 0.55) * x
+    bump = 1 + rng.uniform(0.1, 0.5) * np.exp(-((x + 0.5) ** 2 + (y - 0.6) ** 2 + (z - 0.6) ** 2) * 4)
     vertices = np.stack([x * length, y * depth * taper, z * height * taper], axis=1) * bump[:, None]
     return TriangleMesh(np.asarray(vertices), np.asarray(sphere.faces, dtype=np.int64))
 
@@ -69,8 +69,8 @@ def preset() -> ShapePreset:
         latent_size=8,
         inject_at=2,
         epochs=400,
-        batch_size=12,
-        samples_per_step=512,
+        batch_size=6,
+        samples_per_step=320,
         checkpoint_every=200,
         precision="float32",
     )

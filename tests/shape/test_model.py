@@ -36,7 +36,7 @@ def test_decoder_is_negative_inside_and_zero_on_the_livers_it_learned(
         middle = liver.pose.translation[None]
         on_surface = model.distance_mm(meshes[name].vertices[::50], liver.pose, code)
         assert model.distance_mm(middle, liver.pose, code)[0] < -30
-        assert np.abs(on_surface).mean() < 1.5
+        assert np.abs(on_surface).mean() < 2
 
 
 def test_every_training_vertex_lies_within_the_unit_sphere(finished_run: ShapeRun, model: ShapeModel) -> None:
@@ -67,9 +67,9 @@ def test_hierarchical_raster_equals_the_dense_one(model: ShapeModel, pose: Pose)
     dense = model.distance_mm(points, pose, model.code([0.5])).reshape(grid.shape)
     sparse = model.signed_distance(pose, [0.5], grid, band_mm=30.0).mm
     trained = np.linalg.norm(pose.to_reference(points) / model.mm_per_unit, axis=1).reshape(grid.shape) <= 1.1
-    near = (np.abs(dense) < 4.0) & trained
+    near = (np.abs(dense) < 2.0) & trained
     band = (np.abs(dense) < 30.0) & trained
-    assert near.sum() > 1000
+    assert near.sum() > 500
     np.testing.assert_allclose(sparse[near], dense[near], atol=1e-3)
     assert np.abs(sparse[band] - dense[band]).mean() < 0.1
     assert np.abs(sparse[band] - dense[band]).max() < 3.0
@@ -151,9 +151,9 @@ def test_fit_finds_livers_it_has_never_seen_and_freedom_helps(finished_run: Shap
         errors = [
             surface_distance_mm(model.mesh_of_code(fit.code, fit.pose, 4.0), mesh, 3000) for fit in (mean, full, free)
         ]
-        assert errors[1] < 0.8 * errors[0]
-        assert errors[1] < 3
-        assert errors[2] < 3
+        assert errors[1] < 0.9 * errors[0]
+        assert errors[1] < 2
+        assert errors[2] < 2
 
 
 def test_fit_recovers_a_moved_turned_and_stretched_copy(model: ShapeModel) -> None:

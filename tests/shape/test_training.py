@@ -82,7 +82,7 @@ def test_coherent_point_drift_recovers_a_known_similarity() -> None:
 
 def test_alignment_to_the_mean_favours_no_liver() -> None:
     rng = np.random.default_rng(6)
-    turns = Rotation.from_euler("z", [30, 10, 20, 25, 5, 40], True).as_matrix()
+    turns = Rotation.from_euler("z", np.array([[30], [10], [20], [25], [5], [40]]), True).as_matrix()
     meshes = {
         f"body_{index}": TriangleMesh(
             Pose(rng.uniform(-9, 9, 3), np.full(3, 1.1), turn).to_image(body.vertices), body.faces
@@ -146,8 +146,9 @@ def test_weight_norm_eikonal_and_step_schedule_train_and_export(
 ) -> None:
     settings = preset.model_copy(
         update={
-            "most_shapes": 3, "most_held_out": 1, "epochs": 4, "checkpoint_every": 2, "weight_norm": True, "dropout": 0.2,
-            "activation": "relu", "eikonal_weight": 0.01, "schedule": "step", "bounded_output": True, "align_to": "anchor",
+            "most_shapes": 3, "most_held_out": 1, "epochs": 4, "checkpoint_every": 2, "align_to": "anchor",
+            "weight_norm": True, "dropout": 0.2, "activation": "relu", "bounded_output": True,
+            "eikonal_weight": 0.01, "schedule": "step",
         }
     )  # fmt: skip
     run = ShapeRun(tmp_path, bodies_npz, Sections(settings))

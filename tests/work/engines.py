@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
+from dicom_node.catalog.database import Catalog
 from dicom_node.processing import Engine
 from dicom_node.settings import Settings
+from dicom_node.worker import work_until_stopped
 from dissm_engine.delineation import Delineation, Progress, Verdict, silent
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
@@ -67,3 +70,13 @@ def load_slow(settings: Settings) -> Engine:
 
 def load_fatal(settings: Settings) -> Engine:
     return FatalEngine()
+
+
+def slow_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+    """A worker process of a node, with the slow engine in it."""
+    work_until_stopped(settings, catalog, name, stop, load_slow(settings))
+
+
+def fatal_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+    """A worker process that dies of every case."""
+    work_until_stopped(settings, catalog, name, stop, load_fatal(settings))

@@ -8,7 +8,7 @@ import torch
 
 from dissm_engine.pose.correction import AgentState, StageName, Step
 from dissm_engine.pose.observation import ImplicitShape
-from dissm_engine.pose.similarity import SCALE_LIMITS, PoseBatch
+from dissm_engine.pose.similarity import SCALE_LIMITS
 from training.pose.scenes import SDF_LIMIT_MM
 
 _KNOWN_RADIUS = 1.1
@@ -48,13 +48,15 @@ def agent_loss(
     stage: StageName,
     step: Step,
     samples: torch.Tensor,
-    known: PoseBatch,
+    known: AgentState,
+    loading_mm: torch.Tensor,
     supervised: float,
     latent_sigma: float,
 ) -> LossTerms:
     """Eq. 8 (Eq. 12 for the non-rigid stage) in canonical units, and Eq. 14.
 
-    known: poses from alignment, used with weight `supervised`. The expected error is trained beside, on a detached
+    known: poses from alignment and loadings fitted under them, used with weight `supervised`; loading_mm: [C], what
+    one standard deviation of each loading moves the surface. The expected error is trained beside, on a detached
     target, so that it steers nothing but itself.
     """
     error_mm = distance_error_mm(shape, step.state, samples)
@@ -64,6 +66,9 @@ def agent_loss(
     if stage.gives_loadings:
         total = total + shape.latent(step.state.loadings).square().sum(dim=-1).mean() / latent_sigma**2
     if supervised:
-        total = total + supervised * step.state.poses.distance_mm(known).mean() / shape.mm_per_unit
+        apart_mm = step.state.poses.distance_mm(known.poses)
+        if stage.gives_loadings:
+            apart_mm = apart_mm + ((step.state.loadings - known.loadings) * loading_mm).norm(dim=-1)
+        total = total + supervised * apart_mm.mean() / shape.mm_per_unit
     surprise = (step.log_error - error_mm.detach().clamp(min=0.1).log()).abs().mean()
     return LossTerms(total + _LOG_ERROR_WEIGHT * surprise, error_mm.mean().detach())

@@ -58,10 +58,11 @@ class Scene:
         spared = (1 - _KEPT_OF_LIVER) * (liver_high - liver_low)
         low, high = image.low.numpy().copy(), image.high.numpy().copy()
         for axis, odds in ((0, _SIDE_CUT_ODDS), (1, _SIDE_CUT_ODDS), (2, _CUT_ODDS)):
+            below = spared[axis] * rng.random()
             if rng.random() < odds:
-                low[axis] = rng.uniform(low[axis], max(low[axis], liver_low[axis] + spared[axis] * rng.random()))
+                low[axis] = rng.uniform(low[axis], max(low[axis], liver_low[axis] + below))
             if rng.random() < odds:
-                high[axis] = rng.uniform(min(high[axis], liver_high[axis] - spared[axis] * rng.random()), high[axis])
+                high[axis] = rng.uniform(min(high[axis], liver_high[axis] - spared[axis] + below), high[axis])
         return replace(image, low=torch.from_numpy(low), high=torch.from_numpy(high))
 
     def drawn_samples(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -34,7 +34,8 @@ class StagePreset(_Section):
     """How one stage is trained.
 
     steps: T of an episode. standard, fine: perturbations, chosen with equal odds before each step.
-    supervised: weight of the distance to the known pose, over the loss through the decoder; 0 switches it off.
+    supervised: weight of the distance to the known pose and loadings, over the loss through the decoder;
+    0 switches it off.
     """
 
     epochs: int
@@ -164,7 +165,7 @@ class PosePreset(_Section):
             ),
             translation=StagePreset(
                 **common,
-                epochs=18,
+                epochs=15,
                 steps=4,
                 observation=wide,
                 standard=PerturbationRange(translation_mm=60.0),
@@ -173,8 +174,8 @@ class PosePreset(_Section):
             ),
             scale=StagePreset(
                 **common,
-                epochs=8,
-                steps=4,
+                epochs=4,
+                steps=3,
                 observation=near,
                 standard=PerturbationRange(translation_mm=16.0, scale=(0.8, 1.25)),
                 fine=PerturbationRange(translation_mm=8.0, scale=(0.9, 1.1)),
@@ -182,8 +183,8 @@ class PosePreset(_Section):
             ),
             rotation=StagePreset(
                 **common,
-                epochs=8,
-                steps=4,
+                epochs=4,
+                steps=3,
                 observation=near,
                 standard=PerturbationRange(translation_mm=12.0, scale=(0.95, 1.05), rotation_deg=10.0),
                 fine=PerturbationRange(translation_mm=8.0, scale=(0.98, 1.02), rotation_deg=4.5),
@@ -191,12 +192,12 @@ class PosePreset(_Section):
             ),
             non_rigid=StagePreset(
                 **common,
-                epochs=24,
-                steps=5,
+                epochs=16,
+                steps=4,
                 observation=fed,
                 standard=PerturbationRange(translation_mm=8.0, scale=(0.97, 1.03), rotation_deg=4.5, loadings=0.5),
                 fine=PerturbationRange(translation_mm=3.0, scale=(0.99, 1.01), rotation_deg=2.0, loadings=0.2),
-                supervised=0.0,
+                supervised=0.3,
             ),
             episodes="inverted",
             start="random",

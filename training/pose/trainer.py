@@ -19,6 +19,7 @@ from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ShapeCanva
 from dissm_engine.pose.similarity import PoseBatch
 from dissm_engine.precision import native_bfloat16
 from training.pose.episodes import Visit, visits, visits_in_epoch
+from training.pose.known import known_states, surface_mm_per_loading
 from training.pose.loss import LossTerms, agent_loss, distance_error_mm
 from training.pose.perturbation import perturbed
 from training.pose.scenes import Scene
@@ -58,6 +59,7 @@ class StageTrainer:
         self.network, self.shape, self.canvas, self.preset = network, shape, canvas, preset
         self.training, self.validation = training, validation
         self.stage: StagePreset = preset.stage(network.name)
+        self.known, self.loading_mm = known_states(training, canvas), surface_mm_per_loading(canvas)
         self.optimizer = torch.optim.Adam(
             network.encoder.parameters(), self.stage.learning_rate, weight_decay=preset.weight_decay
         )
@@ -129,9 +131,15 @@ class StageTrainer:
         step = take_step(self.network.name, state, raw, self.network.accumulates_loadings)
         scenes = [self.training[case] for case in visit.cases]
         samples = torch.from_numpy(np.stack([s.drawn_samples(self.preset.loss_points, rng) for s in scenes]))
-        known = PoseBatch.of([scene.known for scene in scenes])
         terms = agent_loss(
-            self.shape, self.network.name, step, samples, known, self.stage.supervised, self.preset.latent_sigma
+            self.shape,
+            self.network.name,
+            step,
+            samples,
+            self.known[visit.cases],
+            self.loading_mm,
+            self.stage.supervised,
+            self.preset.latent_sigma,
         )
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()

@@ -18,7 +18,7 @@ class PriorErrors:
 
     shift_mm, rotation_degrees, scale: standard deviations of a similarity about the patch's centre.
     warp_mm: largest standard deviation of a smooth displacement with a correlation length of warp_length_mm.
-    blur_mm: largest Gaussian that takes tips and fissures away. offset_mm: standard deviation of a uniform in/deflation.
+    blur_mm: largest Gaussian that takes tips and fissures away. offset_mm: standard deviation of a uniform inflation.
     """
 
     shift_mm: float = 5.0

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.tables import AuditRow
+from dicom_node.catalog.verify import ChainVerdict, anchor_head, read_anchor, verify
+from dicom_node.reasons import CatalogError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A catalogue with ten audit rows."""
+    file = tmp_path / "catalog.sqlite"
+    catalog = open_catalog(sqlite_url(file))
+    with catalog.write() as session:
+        for number in range(1, 11):
+            audit.append(
+                session, process="test", subject_kind="case", subject=f"case{number % 2}", event=f"EVENT_{number}",
+                facts={"number": number, "share": number / 3, "text": "größer"},
+            )  # fmt: skip
+    catalog.close()
+    return file
+
+
+@pytest.fixture
+def anchor(file: Path) -> Path:
+    """Its anchor, made when all ten rows were there."""
+    where = file.with_name("audit.head")
+    with Catalog(sqlite_url(file)).read() as session:
+        anchor_head(session, where)
+    return where
+
+
+def tamper(file: Path, *statements: str) -> None:
+    """Whoever has the file can drop the triggers first."""
+    raw = sqlite3.connect(file)
+    for name in ("audit_no_UPDATE", "audit_no_DELETE", "audit_no_replace"):
+        raw.execute(f'DROP TRIGGER "{name}"')
+    for statement in statements:
+        raw.execute(statement)
+    raw.commit()
+    raw.close()
+
+
+def verdict_of(file: Path, anchor: Path | None = None) -> ChainVerdict:
+    catalog = Catalog(sqlite_url(file))
+    with catalog.read() as session:
+        verdict = verify(session, read_anchor(anchor) if anchor else None)
+    catalog.close()
+    return verdict
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET event = 'OTHER' WHERE id = 3",
+        "DELETE FROM audit WHERE id = 10",
+        "INSERT OR REPLACE INTO audit SELECT id, at, process, subject_kind, subject, 'OTHER', from_state, to_state,"
+        " reason_code, facts, previous_hash, hash FROM audit WHERE id = 3",
+    ],
+)
+def test_rows_cannot_be_changed_through_the_database(file: Path, statement: str) -> None:
+    with pytest.raises(IntegrityError, match="append-only"), Catalog(sqlite_url(file)).write() as session:
+        session.execute(text(statement))
+    assert verdict_of(file).untouched
+
+
+def test_an_untouched_chain_is_proven(file: Path, anchor: Path) -> None:
+    verdict = verdict_of(file, anchor)
+    assert (verdict.rows, verdict.anchored_row, verdict.problems) == (10, 10, ())
+
+
+@pytest.mark.parametrize("column", [name for name in audit.COLUMNS if name not in {"id", "facts"}])
+def test_a_change_in_any_column_is_seen(file: Path, column: str) -> None:
+    tamper(file, f"UPDATE audit SET {column} = 'else' WHERE id = 5")
+    assert "row 5" in verdict_of(file).problems[0].what
+
+
+def test_a_changed_fact_is_seen(file: Path) -> None:
+    tamper(file, "UPDATE audit SET facts = json_set(facts, '$.number', 6) WHERE id = 5")
+    assert [problem.what for problem in verdict_of(file).problems] == ["row 5 was changed after it was written"]
+
+
+def test_facts_that_are_no_json_any_more_are_seen(file: Path) -> None:
+    tamper(file, "UPDATE audit SET facts = '{' WHERE id = 5")
+    assert not verdict_of(file).untouched
+
+
+def test_a_row_removed_in_the_middle_is_seen(file: Path) -> None:
+    tamper(file, "DELETE FROM audit WHERE id IN (4, 5)")
+    assert [problem.what for problem in verdict_of(file).problems] == ["rows 4 to 5 are missing"]
+
+
+def test_a_removed_row_is_seen_though_the_rest_was_numbered_anew(file: Path) -> None:
+    tamper(file, "DELETE FROM audit WHERE id = 4", "UPDATE audit SET id = id - 1 WHERE id > 4")
+    assert not verdict_of(file).untouched
+
+
+def test_a_removed_tail_is_seen_by_the_anchor_alone(file: Path, anchor: Path) -> None:
+    tamper(file, "DELETE FROM audit WHERE id > 7")
+    assert verdict_of(file).untouched
+    (problem,) = verdict_of(file, anchor).problems
+    assert problem.what.endswith("and is gone, the chain now ends at row 7")
+
+
+def test_a_chain_written_anew_is_seen_by_the_anchor(file: Path, anchor: Path) -> None:
+    tamper(file, "DELETE FROM audit")
+    catalog = Catalog(sqlite_url(file))
+    with catalog.write() as session:
+        for _ in range(12):
+            audit.append(session, process="liar", subject_kind="node", subject="node", event="NOTHING_HAPPENED")
+    assert verdict_of(file).untouched
+    assert "is not the one that was anchored" in verdict_of(file, anchor).problems[0].what
+
+
+def test_the_anchor_follows_the_chain(file: Path, anchor: Path) -> None:
+    catalog = Catalog(sqlite_url(file))
+    with catalog.write() as session:
+        head = audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
+    with catalog.read() as session:
+        anchor_head(session, anchor)
+    found = read_anchor(anchor)
+    assert found is not None
+    assert (found.id, found.hash) == (11, head.hash)
+    assert [each.name for each in anchor.parent.glob("audit.*")] == ["audit.head"]
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM audit WHERE id > 7", "UPDATE audit SET event = 'OTHER' WHERE id = 12"])
+def test_the_anchor_does_not_follow_a_chain_that_was_touched(file: Path, anchor: Path, damage: str) -> None:
+    before = anchor.read_bytes()
+    catalog = Catalog(sqlite_url(file))
+    with catalog.write() as session:
+        for _ in range(5):
+            audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
+    tamper(file, damage)
+    with pytest.raises(CatalogError, match="audit chain is broken"), catalog.read() as session:
+        anchor_head(session, anchor)
+    assert anchor.read_bytes() == before
+
+
+def test_an_unreadable_anchor_is_said(file: Path, anchor: Path) -> None:
+    anchor.write_text("{")
+    with pytest.raises(CatalogError, match="anchor"):
+        verdict_of(file, anchor)
+
+
+def test_exported_lines_prove_the_chain_without_the_database(file: Path) -> None:
+    with Catalog(sqlite_url(file)).read() as session:
+        lines = [json.dumps(audit.row_as_json(row)) for row in audit.rows(session)]
+    previous = audit.GENESIS
+    for line in lines:
+        content = json.loads(line)
+        stated = content.pop("hash")
+        assert content["previous_hash"] == previous
+        assert audit.link_hash(AuditRow(**content)) == stated
+        previous = stated
+
+
+def test_facts_are_hashed_as_they_are_read_back(file: Path) -> None:
+    with Catalog(sqlite_url(file)).write() as session:
+        audit.append(
+            session, process="test", subject_kind="node", subject="node", event="ODD",
+            facts={"pair": (1, 2), "by number": {10: "a", 9: "b"}},
+        )  # fmt: skip
+    assert verdict_of(file).untouched
+
+
+def test_facts_that_are_no_finite_json_are_refused(file: Path) -> None:
+    for bad in (float("nan"), object()):
+        with pytest.raises((ValueError, TypeError)), Catalog(sqlite_url(file)).write() as session:
+            audit.append(session, process="t", subject_kind="node", subject="n", event="E", facts={"bad": bad})
+
+
+def test_rows_of_one_subject_are_found_in_order(file: Path) -> None:
+    with Catalog(sqlite_url(file)).read() as session:
+        found = [row.id for row in audit.rows(session, subject_kind="case", subject="case1")]
+        newest = [row.id for row in audit.last_rows(session, 3)]
+    assert (found, newest) == ([1, 3, 5, 7, 9], [8, 9, 10])

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from dicom_node.catalog.database import open_existing
+from dicom_node.catalog.states import CaseState
+from dicom_node.catalog.verify import read_anchor, verify
+from dicom_node.offline import OfflineReport, process_folders
+from dicom_node.receive.importing import ImportCounts
+from dicom_node.settings import Settings
+from dicom_node.watch.story import Story
+from dissm_engine.delineation import Delineation, Progress, Verdict, silent
+from dissm_engine.volume import Volume
+from tests.builders.analytic import EllipsoidEngine
+from tests.builders.ct_series import abdomen, write_ct_series
+from tests.work.engines import load_quick, load_rejecting
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three studies."""
+    folders = []
+    for name in ("a", "b", "c"):
+        folder = tmp_path_factory.mktemp(name)
+        write_ct_series(folder, abdomen(), name=name, study=name, series_description="Abdomen portal venous")
+        folders.append(folder)
+    return folders
+
+
+def silently(_cases: list[Story]) -> None:
+    """Nobody watches."""
+
+
+def states(report: OfflineReport) -> list[str]:
+    return [case["state"] for case in report.cases]
+
+
+def test_a_folder_becomes_proven_objects_beside_an_audit_that_verifies(tmp_path: Path, folders: list[Path]) -> None:
+    out = tmp_path / "out"
+    report = process_folders(folders[:1], out, Settings(), load=load_quick, watch=silently)
+    assert (states(report), report.exit_code) == ([CaseState.PROVEN], 0)
+    case = report.cases[0]["case"]
+    assert sorted(each.name for each in (out / case).iterdir()) == ["seg.dcm", "surface.dcm"]
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (out / case).iterdir()} == {0o600}
+    catalog = open_existing(out / "audit.sqlite")
+    with catalog.read() as session:
+        verdict = verify(session, read_anchor(out / "audit.head"))
+    catalog.close()
+    assert (verdict.untouched, verdict.anchored_row) == (True, verdict.rows)
+
+
+def test_the_same_folder_again_makes_nothing_twice(tmp_path: Path, folders: list[Path]) -> None:
+    first = process_folders(folders[:1], tmp_path, Settings(), load=load_quick, watch=silently)
+    again = process_folders(folders[:1], tmp_path, Settings(), load=load_quick, watch=silently)
+    assert again.cases == first.cases
+    counts = again.imports[str(folders[0])]
+    assert isinstance(counts, ImportCounts)
+    assert (counts.stored, counts.known) == (0, 60)
+
+
+def test_several_processes_share_the_work(tmp_path: Path, folders: list[Path]) -> None:
+    seen: list[int] = []
+    report = process_folders(
+        folders, tmp_path, Settings(), load=load_quick, jobs=2, watch=lambda cases: seen.append(len(cases))
+    )
+    assert states(report) == [CaseState.PROVEN] * 3
+    assert set(seen) == {3}
+
+
+def test_an_archive_is_as_good_as_a_folder(tmp_path: Path, folders: list[Path]) -> None:
+    archive = tmp_path / "study.tar.xz"
+    with tarfile.open(archive, "w:xz") as packed:
+        packed.add(folders[1], arcname="study")
+    report = process_folders([archive], tmp_path / "out", Settings(), load=load_quick, watch=silently)
+    assert states(report) == [CaseState.PROVEN]
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_done(tmp_path: Path, folders: list[Path]) -> None:
+    (tmp_path / "empty").mkdir()
+    inputs = [tmp_path / "empty", tmp_path / "absent", folders[0]]
+    report = process_folders(inputs, tmp_path / "out", Settings(), load=load_quick, watch=silently)
+    assert (states(report), report.exit_code) == ([CaseState.PROVEN], 1)
+    assert all(isinstance(report.imports[str(each)], str) for each in inputs[:2])
+    nothing = process_folders(inputs[:1], tmp_path / "other", Settings(), load=load_quick, watch=silently)
+    assert nothing.exit_code == 2
+
+
+def test_a_rejected_result_leaves_no_object_in_the_output(tmp_path: Path, folders: list[Path]) -> None:
+    report = process_folders(folders[:1], tmp_path, Settings(), load=load_rejecting, watch=silently)
+    assert states(report) == [CaseState.HELD]
+    assert list(tmp_path.glob("*/*.dcm")) == []
+
+
+class Interrupted(EllipsoidEngine):
+    """Fails once in a way nobody foresaw."""
+
+    failed = False
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        if not Interrupted.failed:
+            Interrupted.failed = True
+            raise ZeroDivisionError
+        return super().delineate(volume, progress)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, folders: list[Path]) -> None:
+    def load(_settings: Settings) -> Interrupted:
+        return Interrupted(verdict=Verdict.ACCEPT)
+
+    with pytest.raises(ZeroDivisionError):
+        process_folders(folders[:1], tmp_path, Settings(), load=load, watch=silently)
+    report = process_folders(folders[:1], tmp_path, Settings(), load=load, watch=silently)
+    assert [(case["state"], case["attempt"]) for case in report.cases] == [(CaseState.PROVEN, 2)]

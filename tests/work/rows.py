@@ -1,0 +1,32 @@
+"""Rows of the catalogue in any state, without the images they stand for."""
+
+from __future__ import annotations
+
+import itertools
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.naming import new_case_id
+from dicom_node.catalog.states import CaseState, SeriesState
+from dicom_node.catalog.tables import Case, Series, Stack
+
+_counter = itertools.count(1)
+
+
+def new_series(state: SeriesState) -> Series:
+    number, now = next(_counter), audit.utc_now()
+    return Series(
+        series_instance_uid=f"1.2.{number}", study_instance_uid=f"1.1.{number}", state=state, calling_ae="TEST",
+        first_received_at=now, last_received_at=now,
+    )  # fmt: skip
+
+
+def add_case(catalog: Catalog, state: CaseState = CaseState.QUEUED) -> str:
+    """A case in `state` with a series and a stack of its own; its id."""
+    now = audit.utc_now()
+    with catalog.write() as session:
+        series = new_series(SeriesState.ADMITTED)
+        stack = Stack(series=series, revision=1, label="whole series", admitted=True, input_digest="")
+        case = Case(id=new_case_id(), stack=stack, state=state, created_at=now, changed_at=now)
+        session.add_all([series, stack, case])
+    return case.id

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.catalog.tables import Case
+from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
+from dicom_node.reasons import NodeError
+from dicom_node.work.keeper import LeaseKeeper
+from dicom_node.work.lease import (
+    Lease,
+    LeaseLost,
+    abandon_lease,
+    end_lease,
+    held_case,
+    reap_lost_leases,
+    retry_case,
+    take_lease,
+)  # fmt: skip
+from dicom_node.work.owner import Owner, owner_from, this_process
+from tests.work.rows import add_case
+
+HERE = str(this_process())
+ELSEWHERE = str(Owner("another-host:1", 1, 1))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return open_catalog(sqlite_url(tmp_path / "catalog.sqlite"))
+
+
+def case_of(catalog: Catalog, case_id: str) -> Case:
+    with catalog.read() as session:
+        return session.get_one(Case, case_id)
+
+
+def taken(catalog: Catalog, owner: str = HERE, seconds: float = 60.0) -> Lease:
+    lease = take_lease(catalog, owner, seconds, process="test")
+    assert lease is not None
+    return lease
+
+
+def take_all(url: str, start: object, taken_cases: object) -> None:
+    """Runs in a process of its own."""
+    catalog = Catalog(url)
+    start.wait()  # type: ignore[attr-defined]
+    while (lease := take_lease(catalog, str(this_process()), 60.0, process="test")) is not None:
+        taken_cases.put((os.getpid(), lease.case_id))  # type: ignore[attr-defined]
+    taken_cases.put(None)  # type: ignore[attr-defined]
+
+
+def test_no_two_workers_get_one_case(catalog: Catalog) -> None:
+    cases = {add_case(catalog) for _ in range(40)}
+    context = multiprocessing.get_context("spawn")
+    start, found = context.Barrier(4), context.Queue()
+    workers = [context.Process(target=take_all, args=(catalog.url, start, found)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    leased, ended = [], 0
+    while ended < len(workers):
+        item = found.get(timeout=60)
+        ended, leased = (ended + 1, leased) if item is None else (ended, [*leased, item])
+    for worker in workers:
+        worker.join()
+    assert len(leased) == len(cases)
+    assert {case for _, case in leased} == cases
+    assert len({pid for pid, _ in leased}) > 1
+
+
+def test_the_oldest_case_comes_first_and_none_is_none(catalog: Catalog) -> None:
+    first, second = add_case(catalog), add_case(catalog)
+    assert [taken(catalog).case_id, taken(catalog).case_id] == [first, second]
+    assert take_lease(catalog, HERE, 60.0, process="test") is None
+
+
+def test_a_lease_that_ran_out_goes_back_to_the_queue_and_its_holder_hears_it(catalog: Catalog) -> None:
+    add_case(catalog)
+    lease = taken(catalog, ELSEWHERE, seconds=-1.0)
+    assert reap_lost_leases(catalog, 3, process="control") == 1
+    case = case_of(catalog, lease.case_id)
+    assert (case.state, case.reason_code, case.lease_owner) == (CaseState.QUEUED, "WORKER_LOST", None)
+    assert taken(catalog).attempt == 2
+    with catalog.read() as session, pytest.raises(LeaseLost):
+        held_case(session, lease)
+
+
+def test_a_live_lease_is_left_alone(catalog: Catalog) -> None:
+    for owner in (HERE, ELSEWHERE):
+        add_case(catalog)
+        taken(catalog, owner)
+    assert reap_lost_leases(catalog, 3, process="control") == 0
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_lost_at_once(catalog: Catalog) -> None:
+    add_case(catalog)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    owner = replace(this_process(), pid=sleeper.pid, started=int(psutil.Process(sleeper.pid).create_time()))
+    lease = taken(catalog, str(owner), seconds=3600)
+    assert reap_lost_leases(catalog, 3, process="control") == 0
+    sleeper.kill()
+    sleeper.wait()
+    assert reap_lost_leases(catalog, 3, process="control") == 1
+    assert case_of(catalog, lease.case_id).state == CaseState.QUEUED
+
+
+def test_a_process_that_took_a_dead_ones_number_is_not_its_owner() -> None:
+    assert not this_process().is_gone
+    assert replace(this_process(), started=1).is_gone
+    assert owner_from(HERE) == this_process()
+
+
+def test_after_so_many_attempts_a_case_is_parked_and_a_retry_grants_as_many_again(catalog: Catalog) -> None:
+    case_id = add_case(catalog)
+
+    def lose() -> str:
+        taken(catalog, ELSEWHERE, seconds=-1.0)
+        reap_lost_leases(catalog, 2, process="control")
+        return case_of(catalog, case_id).state
+
+    assert [lose(), lose()] == [CaseState.QUEUED, CaseState.PARKED]
+    assert case_of(catalog, case_id).reason_code == "ATTEMPTS_EXHAUSTED"
+    retry_case(catalog, case_id, process="test")
+    assert [lose(), lose()] == [CaseState.QUEUED, CaseState.PARKED]
+    assert case_of(catalog, case_id).attempt == 4
+
+
+def test_a_planned_stop_costs_no_attempt(catalog: Catalog) -> None:
+    case_id = add_case(catalog)
+    for _ in range(3):
+        abandon_lease(catalog, taken(catalog), None, process="test", problem="the node was stopped")
+    abandon_lease(catalog, taken(catalog), 2, process="test", problem="crash")
+    assert case_of(catalog, case_id).state == CaseState.QUEUED
+    abandon_lease(catalog, taken(catalog), 2, process="test", problem="crash")
+    assert case_of(catalog, case_id).state == CaseState.PARKED
+
+
+def test_who_lost_a_case_cannot_abandon_it_for_its_new_holder(catalog: Catalog) -> None:
+    add_case(catalog)
+    old = taken(catalog, ELSEWHERE, seconds=-1.0)
+    reap_lost_leases(catalog, 3, process="control")
+    new = taken(catalog)
+    abandon_lease(catalog, old, 3, process="test", problem="late")
+    assert case_of(catalog, new.case_id).lease_owner == new.owner
+
+
+@pytest.mark.parametrize("state", [CaseState.QUEUED, CaseState.RUNNING, CaseState.DELIVERED])
+def test_only_a_case_that_ended_badly_can_be_retried(catalog: Catalog, state: CaseState) -> None:
+    case_id = add_case(catalog, state)
+    with pytest.raises(ForbiddenTransition):
+        retry_case(catalog, case_id, process="test")
+    with pytest.raises(NodeError, match="there is no case"):
+        retry_case(catalog, "absent", process="test")
+
+
+def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -> None:
+    add_case(catalog)
+    lease = taken(catalog, ELSEWHERE, seconds=0.8)
+    with LeaseKeeper(catalog, lease, 0.8) as keeper:
+        keeper.progress("refine", 0.25)
+        time.sleep(2.0)
+        assert reap_lost_leases(catalog, 3, process="control") == 0
+        case = case_of(catalog, lease.case_id)
+        assert (case.stage, case.stage_done) == ("refine", 0.25)
+    assert case.lease_until is not None
+    assert case.lease_until > audit.utc_now() - timedelta(seconds=1)
+
+
+def overtake(session: object, case: Case) -> None:
+    advance_case(session, case, CaseEvent.OVERTAKEN, process="test")  # type: ignore[arg-type]
+
+
+def give_to_another(_session: object, case: Case) -> None:
+    case.lease_owner = ELSEWHERE
+
+
+def finish(_session: object, case: Case) -> None:
+    end_lease(case)
+
+
+@pytest.mark.parametrize("change", [overtake, give_to_another, finish])
+def test_the_engine_is_stopped_when_its_case_is_taken_away(
+    catalog: Catalog, change: Callable[[object, Case], None]
+) -> None:
+    add_case(catalog)
+    lease = taken(catalog)
+    with LeaseKeeper(catalog, lease, 1.0) as keeper:
+        keeper.progress("pose", 0.1)
+        with catalog.write() as session:
+            change(session, session.get_one(Case, lease.case_id))
+        with pytest.raises(LeaseLost):
+            go_on(keeper, seconds=10)
+
+
+def go_on(keeper: LeaseKeeper, seconds: float) -> None:
+    """What an engine does."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        keeper.progress("pose", 0.2)
+        time.sleep(0.05)

@@ -1,0 +1,179 @@
+"""The node's processes: started, killed, started again. The engine waits while the file `slow` lies in its folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.processes import all_processes
+from dicom_node.catalog.states import CaseState
+from dicom_node.catalog.tables import Case
+from dicom_node.catalog.verify import read_anchor, verify
+from dicom_node.settings import Settings
+from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.intake import Intake
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTER = (
+    "import sys; from pathlib import Path; from dicom_node.settings import Settings; "
+    "from dicom_node.supervise import supervise; "
+    "supervise(Settings.model_validate_json(Path(sys.argv[1]).read_text()), worker=sys.argv[2])"
+)
+SLOW, FATAL = "tests.work.engines:slow_worker", "tests.work.engines:fatal_worker"
+pytestmark = pytest.mark.slow
+
+
+class Node:
+    """A node in processes of its own over an intake that already holds one queued case."""
+
+    def __init__(self, folder: Path, **tables: dict[str, object]) -> None:
+        self.intake = Intake(folder / "data", **tables)
+        self.settings: Settings = self.intake.settings
+        self.catalog = self.intake.catalog
+        self._settings_file = folder / "settings.json"
+        self._settings_file.write_text(self.settings.model_dump_json())
+        self.running: list[subprocess.Popen[str]] = []
+
+    def queue_one(self, folder: Path) -> None:
+        write_ct_series(folder, abdomen(), series_description="Abdomen portal venous")
+        self.intake.decide(folder)
+
+    def start(self, worker: str = SLOW) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", STARTER, str(self._settings_file), worker]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self.running.append(process)
+        return process
+
+    def pid(self, name: str) -> int | None:
+        with self.catalog.read() as session:
+            pids = [row.pid for row in all_processes(session) if row.name == name]
+        return pids[0] if pids and psutil.pid_exists(pids[0]) else None
+
+    def case(self) -> Case:
+        with self.catalog.read() as session:
+            return session.query(Case).one()
+
+    def hold(self) -> None:
+        (self.settings.node.data_folder / "slow").touch()
+
+    def let_go(self) -> None:
+        (self.settings.node.data_folder / "slow").unlink()
+
+    def events(self) -> list[str]:
+        with self.catalog.read() as session:
+            return [row.event for row in audit.rows(session)]
+
+    def untouched(self) -> bool:
+        with self.catalog.read() as session:
+            return verify(session, read_anchor(self.settings.node.audit_anchor)).untouched
+
+    def stop_all(self) -> None:
+        for process in self.running:
+            children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            for each in [*children, process]:
+                try:
+                    each.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            process.communicate()
+        self.catalog.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path, work={"workers": 1, "lease_seconds": 30, "attempts": 2})
+    node.queue_one(tmp_path / "images")
+    yield node
+    node.stop_all()
+
+
+def until(met: Callable[[], object], seconds: float = 180.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_a_worker_killed_in_the_middle_is_replaced_and_the_case_finished(node: Node) -> None:
+    node.hold()
+    supervisor = node.start()
+    until(lambda: node.case().stage == "waiting")
+    worker = node.pid("worker-1")
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: node.case().attempt == 2)
+    node.let_go()
+    until(lambda: node.case().state == CaseState.DELIVERED)
+    events = node.events()
+    assert {"PROCESS_ENDED", "WORKER_LOST"} <= set(events)
+    supervisor.terminate()
+    assert supervisor.wait(60) == 0
+    with node.catalog.read() as session:
+        assert all_processes(session) == []
+    assert node.events()[-1] == "NODE_STOPPED"
+    assert node.untouched()
+
+
+def test_a_node_killed_as_a_whole_leaves_nobody_behind_and_goes_on_after_its_restart(node: Node) -> None:
+    node.hold()
+    supervisor = node.start()
+    until(lambda: node.case().stage == "waiting")
+    children = psutil.Process(supervisor.pid).children(recursive=True)
+    supervisor.kill()
+    supervisor.wait()
+    second = node.start()
+    until(lambda: node.case().attempt == 2)
+    node.let_go()
+    until(lambda: node.case().state == CaseState.DELIVERED)
+    psutil.wait_procs(children, timeout=20)
+    assert [child for child in children if child.is_running()] == []
+    second.send_signal(signal.SIGINT)
+    assert second.wait(60) == 0
+    assert node.untouched()
+
+
+def test_a_planned_stop_gives_the_case_back_at_once(node: Node) -> None:
+    node.hold()
+    supervisor = node.start()
+    until(lambda: node.case().stage == "waiting")
+    supervisor.terminate()
+    assert supervisor.wait(60) == 0
+    assert (node.case().state, node.case().attempts_forgiven) == (CaseState.QUEUED, 1)
+
+
+def test_a_case_that_kills_its_workers_is_parked_and_the_node_stays_up(node: Node) -> None:
+    supervisor = node.start(FATAL)
+    until(lambda: node.case().state == CaseState.PARKED)
+    assert node.case().attempt == 2
+    assert supervisor.poll() is None
+    assert node.pid("listener") is not None
+
+
+def test_a_port_in_use_ends_the_start_with_one_clear_sentence(node: Node) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", node.settings.listen.port))
+        other.listen()
+        supervisor = node.start()
+        _, said = supervisor.communicate(timeout=180)
+    assert supervisor.returncode != 0
+    assert f"port {node.settings.listen.port} on 127.0.0.1 is in use" in said
+
+
+def test_a_second_node_on_the_same_folder_is_refused(node: Node) -> None:
+    first = node.start()
+    until(lambda: node.pid("control"))
+    second = node.start()
+    _, said = second.communicate(timeout=180)
+    assert second.returncode != 0
+    assert "another node runs on" in said
+    assert first.poll() is None

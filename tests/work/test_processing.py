@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicom_node.catalog import audit
+from dicom_node.catalog.states import CaseState
+from dicom_node.catalog.tables import Case, Instance
+from dicom_node.processing import Engine
+from dicom_node.results.surface.reader import read_surface
+from dicom_node.worker import work_once
+from dissm_engine.delineation import Verdict
+from dissm_engine.errors import NO_SURFACE, DelineationError
+from tests.builders.analytic import EllipsoidEngine
+from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.intake import Intake
+from tests.work.engines import RaisingEngine, UnreasonableEngine
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    write_ct_series(folder, abdomen(), series_description="Abdomen portal venous")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unnamed_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unnamed")
+    write_ct_series(folder, abdomen(), name="unnamed", study="unnamed", series_description="Abdomen")
+    return folder
+
+
+def queued(tmp_path: Path, images: Path, **tables: dict[str, object]) -> Intake:
+    intake = Intake(tmp_path / "data", **tables)
+    intake.decide(images)
+    return intake
+
+
+def worked(intake: Intake, engine: Engine) -> Case:
+    assert work_once(intake.settings, intake.catalog, "worker-1", engine)
+    return only_case(intake)
+
+
+def only_case(intake: Intake) -> Case:
+    with intake.catalog.read() as session:
+        (case,) = session.query(Case).all()
+        session.refresh(case, ["objects"])
+        return case
+
+
+def events(intake: Intake, case: Case) -> list[str]:
+    with intake.catalog.read() as session:
+        return [row.event for row in audit.rows(session, subject_kind="case", subject=case.id)]
+
+
+def test_a_case_becomes_proven_objects_with_numbers_in_the_audit(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images)
+    case = worked(intake, EllipsoidEngine())
+    assert (case.state, case.phase, case.verdict, case.lease_owner) == (CaseState.PROVEN, "venous", "ACCEPT", None)
+    assert events(intake, case) == ["CREATED", "LEASED", "FIELD_READY", "OBJECTS_PROVEN"]
+    with intake.catalog.read() as session:
+        proof = audit.last_rows(session, 1)[0].facts["proof"]
+    assert proof["seg_volume_ml"] == pytest.approx(case.volume_ml, abs=0.01)
+    assert {item.kind for item in case.objects} == {"seg", "surface"}
+    for item in case.objects:
+        file = intake.settings.node.spool / item.path
+        assert file.is_file()
+        assert item.attempt == 1
+    assert case.results["bundle"]["name"] == "analytic"
+    surface = next(item for item in case.objects if item.kind == "surface")
+    assert len(read_surface(intake.settings.node.spool / surface.path).mesh.vertices) == proof["surface_vertices"]
+
+
+def test_a_result_that_the_engine_rejects_is_held_and_writes_no_object(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images)
+    case = worked(intake, EllipsoidEngine(verdict=Verdict.REJECT))
+    assert (case.state, case.reason_code, case.objects) == (CaseState.HELD, "RESULT_REJECTED", [])
+    assert not (intake.settings.node.spool / "results").exists()
+
+
+def test_a_site_may_want_rejected_results_too(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images, results={"send_rejected": True})
+    assert worked(intake, EllipsoidEngine(verdict=Verdict.REJECT)).state == CaseState.PROVEN
+
+
+def test_an_arterial_image_without_words_is_refused_with_its_evidence(tmp_path: Path, unnamed_images: Path) -> None:
+    intake = queued(tmp_path, unnamed_images)
+    case = worked(intake, EllipsoidEngine(tissue_hu={"liver": 64.0, "aorta": 338.0, "spleen": 99.0}))
+    assert (case.state, case.reason_code) == (CaseState.REFUSED, "PHASE_NOT_VENOUS")
+    assert "aorta 338" in case.facts["evidence"]
+
+
+def test_an_unknown_phase_is_processed_and_marked_for_review(tmp_path: Path, unnamed_images: Path) -> None:
+    intake = queued(tmp_path, unnamed_images)
+    case = worked(intake, EllipsoidEngine(tissue_hu={}))
+    assert (case.state, case.phase, case.verdict) == (CaseState.PROVEN, "unknown", "REVIEW")
+
+
+def test_a_volume_without_a_liver_is_refused(tmp_path: Path, images: Path) -> None:
+    case = worked(queued(tmp_path, images), RaisingEngine(DelineationError(NO_SURFACE)))
+    assert (case.state, case.reason_code) == (CaseState.REFUSED, "NO_LIVER")
+
+
+def test_bytes_that_changed_in_the_spool_are_never_delineated(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images)
+    with intake.catalog.read() as session:
+        file = intake.settings.node.spool / session.query(Instance).first().path  # type: ignore[union-attr]
+    content = bytearray(file.read_bytes())
+    content[-10] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(content)
+    case = worked(intake, EllipsoidEngine())
+    assert (case.state, case.reason_code) == (CaseState.FAILED, "SPOOL_DAMAGED")
+
+
+def test_an_error_without_a_reason_escapes_and_the_case_is_queued_again(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images, work={"attempts": 2})
+    for state in (CaseState.QUEUED, CaseState.PARKED):
+        with pytest.raises(ZeroDivisionError):
+            work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
+        assert only_case(intake).state == state
+
+
+def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images, work={"attempts": 1})
+    with pytest.raises(ZeroDivisionError):
+        work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
+    from dicom_node.work.lease import retry_case
+
+    retry_case(intake.catalog, only_case(intake).id, process="test")
+    case = worked(intake, EllipsoidEngine())
+    assert case.state == CaseState.PROVEN
+    other = worked(queued(tmp_path / "other", images), EllipsoidEngine())
+    uids = [{item.kind: item.sop_instance_uid for item in each.objects} for each in (case, other)]
+    assert uids[0] == uids[1]
+
+
+def test_nothing_to_do_is_said(tmp_path: Path) -> None:
+    intake = Intake(tmp_path / "data")
+    assert not work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
