@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +13,34 @@ import numpy.typing as npt
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineation import Delineation, Progress, silent
 from dissm_engine.errors import NO_SURFACE, DelineationError
-from dissm_engine.findings import judge, measure
+from dissm_engine.findings import judge, measure, tissue_agreement
+from dissm_engine.pose.agent import PosePath, stage_poses
+from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.precision import native_bfloat16
+from dissm_engine.refine.refiner import Refinement
 from dissm_engine.refine.tissues import median_hu
 from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
-from dissm_engine.volume import AIR_HU, Grid, SignedDistance, Volume, axis_aligned_grid, resample
+from dissm_engine.volume import AIR_HU, Grid, SignedDistance, Volume, axis_aligned_grid, covering_grid, resample
 
 WORKING_SPACING_MM = 2.0
 _MARGIN_MM = 36.0
 _SEARCH_SPACING_MM = 8.0
+_PRIOR_SPACING_MM = 4.0
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One resting place of the shape model and what the refinement makes of it.
+
+    working: the CT on the field's grid. agreement: share of the field's inside that the tissue head calls liver.
+    """
+
+    pose: Pose
+    loadings: npt.NDArray[np.float32]
+    working: Volume
+    refinement: Refinement
+    agreement: float
 
 
 class Delineator:
@@ -41,42 +60,62 @@ class Delineator:
         seconds: dict[str, float] = {}
         with _timed("pose", seconds):
             path = self.agent.find_pose(volume, self.shape, progress)
-        with _timed("prior", seconds):
-            prior = self.prior(path.pose, path.loadings)
-            working = resample(volume, prior.grid, outside=AIR_HU)
         with _timed("refine", seconds):
-            refinement = self.refiner.refine(working, prior, lambda done: progress("refine", done))
+            best = self.best_hypothesis(volume, path, progress)
         with _timed("surface", seconds):
-            field = largest_part(closed_at_border(refinement.field, volume.grid))
+            field = largest_part(closed_at_border(best.refinement.field, volume.grid))
             mask, mesh = mask_of(field, volume.grid), mesh_of(field)
         with _timed("findings", seconds):
             volume_ml = float(mask.sum() * volume.grid.voxel_ml)
-            measured = measure(path, refinement, working, mesh, volume.grid, volume_ml)
+            measured = measure(path, best.loadings, best.refinement, best.working, mesh, volume.grid, volume_ml)
         progress("done", 1.0)
         return Delineation(
             field=field,
             ct_grid=volume.grid,
             mask=mask,
             mesh=mesh,
-            pose=path.pose,
-            loadings=path.loadings,
+            pose=best.pose,
+            loadings=best.loadings,
             findings=judge(measured, self.bundle.trust),
             stage_seconds=seconds,
             bundle_digest=self.bundle.digest,
             bundle_name=self.bundle.name,
             bundle_version=self.bundle.version,
-            tissue_hu=median_hu(working.hu, refinement.tissue, field.mm),
+            tissue_hu=median_hu(best.working.hu, best.refinement.tissue, field.mm),
         )
+
+    def best_hypothesis(self, volume: Volume, path: PosePath, progress: Progress = silent) -> Hypothesis:
+        """Refine from the last rigid and from the non-rigid pose, keep the one that the tissue head agrees with more.
+
+        Where the image is unlike anything in training, the loadings may pull the shape into a neighbour that the
+        refinement, bounded by rho, cannot leave again; the mean shape in its rigid pose is then the better start.
+        """
+        tried = []
+        ends = rigid_and_non_rigid(path)
+        for number, (pose, loadings) in enumerate(ends):
+            progress("refine", number / len(ends))
+            tried.append(self.refined(volume, pose, loadings))
+        return max(tried, key=lambda hypothesis: hypothesis.agreement)
+
+    def refined(self, volume: Volume, pose: Pose, loadings: npt.NDArray[np.float32]) -> Hypothesis:
+        """The prior of one pose and its refinement."""
+        prior = self.prior(pose, loadings)
+        working = resample(volume, prior.grid, outside=AIR_HU)
+        refinement = self.refiner.refine(working, prior)
+        return Hypothesis(pose, loadings, working, refinement, tissue_agreement(refinement))
 
     def prior(self, pose: Pose, loadings: npt.NDArray[np.float32]) -> SignedDistance:
         """SDF of the shape model at a pose (Eq. 4), mm, on the working grid around it.
 
+        Drawn at 4 mm and interpolated: the decoder is smooth, and the refinement sees to the rest.
         Raises DelineationError when the shape has no inside.
         """
         radius = self.shape.mm_per_unit * self.shape.trained_radius * pose.scale.max()
         search = axis_aligned_grid(pose.translation - radius, pose.translation + radius, _SEARCH_SPACING_MM)
         coarse = self.shape.signed_distance(pose, loadings, search, band_mm=_SEARCH_SPACING_MM)
-        return self.shape.signed_distance(pose, loadings, self._working_grid(coarse), band_mm=_MARGIN_MM)
+        grid = self._working_grid(coarse)
+        drawn = self.shape.signed_distance(pose, loadings, covering_grid(grid, _PRIOR_SPACING_MM), band_mm=_MARGIN_MM)
+        return SignedDistance(drawn.at(grid.points_lps()), grid)
 
     def _working_grid(self, coarse: SignedDistance) -> Grid:
         """Isotropic, along the LPS axes, around the shape, sizes the network can halve."""
@@ -89,6 +128,12 @@ class Delineator:
         step = WORKING_SPACING_MM
         counts = np.ceil((np.ceil((high - low) / step) + 1) / multiple) * multiple
         return axis_aligned_grid(low, low + (counts - 1) * step, step)
+
+
+def rigid_and_non_rigid(path: PosePath) -> list[tuple[Pose, npt.NDArray[np.float32]]]:
+    """Where the rotation stage and the non-rigid stage came to rest."""
+    ends = stage_poses(path)
+    return [ends[stage] for stage in (StageName.ROTATION, StageName.NON_RIGID) if stage in ends]
 
 
 @contextmanager

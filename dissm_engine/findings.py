@@ -13,6 +13,7 @@ from dissm_engine.delineation import Finding, Findings, Verdict
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.refine.refiner import Refinement
+from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import Grid, SignedDistance, Volume
 
 LIMITS: Mapping[str, tuple[str, float, float]] = {
@@ -75,11 +76,18 @@ class TrustModel:
 
 
 def measure(
-    path: PosePath, refinement: Refinement, working: Volume, mesh: TriangleMesh, ct_grid: Grid, volume_ml: float
+    path: PosePath,
+    loadings: npt.NDArray[np.float32],
+    refinement: Refinement,
+    working: Volume,
+    mesh: TriangleMesh,
+    ct_grid: Grid,
+    volume_ml: float,
 ) -> dict[str, float]:
     """Every finding of LIMITS, by name.
 
-    working: the CT on the field's grid. ct_grid: where the CT itself lies; the surface on its border was cut.
+    loadings: of the chosen hypothesis. working: the CT on the field's grid. ct_grid: where the CT itself lies; the
+    surface on its border was cut.
     """
     field = refinement.field
     shell = np.abs(field.mm) < 1.5 * float(field.grid.spacing.mean())
@@ -87,18 +95,24 @@ def measure(
     inside = field.mm < -3
     hu = working.hu[inside] if inside.any() else np.array([0.0])
     return {
-        "shape_distance": float(np.sqrt(np.mean(np.square(path.loadings)))) if len(path.loadings) else 0.0,
+        "shape_distance": float(np.sqrt(np.mean(np.square(loadings)))) if len(loadings) else 0.0,
         "pose_error": float(path.expected_error_mm),
         "start_spread": float(path.spread_mm),
         "change_mean": float(change.mean()) if change.size else 0.0,
         "change_p95": float(np.percentile(change, 95)) if change.size else 0.0,
         "edgeless_share": _edgeless_share(working, mesh),
-        "tissue_agreement": float((refinement.tissue[inside] == 1).mean()) if inside.any() else 0.0,
+        "tissue_agreement": tissue_agreement(refinement),
         "liver_hu_sd": float(1.4826 * np.median(np.abs(hu - np.median(hu)))),
         "liver_hu": float(np.median(hu)),
         "volume": volume_ml,
         "cut_share": _cut_share(mesh, ct_grid),
     }
+
+
+def tissue_agreement(refinement: Refinement) -> float:
+    """Share of the voxels well inside the final field that the tissue head calls liver, 0...1."""
+    inside = refinement.field.mm < -3
+    return float((refinement.tissue[inside] == TissueClass.LIVER).mean()) if inside.any() else 0.0
 
 
 def judge(values: Mapping[str, float], trust: TrustModel) -> Findings:

@@ -1,6 +1,6 @@
 """Contact sheet of a real CT with the contour that the shipped bundle finds, for looking at it slice by slice.
 
-    python docs/draw_sheet.py FOLDER OUT.png [--acquisition N] [--bundle FOLDER] [--every 3]
+python docs/draw_sheet.py FOLDER OUT.png [--acquisition N] [--bundle FOLDER] [--every 3]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ COLUMNS = 7
 
 
 def main() -> None:
+    """Read the arguments, delineate, draw."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("out", type=Path)

@@ -95,7 +95,7 @@ def _print_report(folder: Path) -> None:
     shapes.add_column("code")
     shapes.add_column("ASSD mm, mean (worst)")
     for name, row in report["shape_model"].items():
-        shapes.add_row(name, f"{row['mean']:.2f} ({row['worst']:.2f})")
+        shapes.add_row(name, f"{row['mean_assd_mm']:.2f} ({row['worst_assd_mm']:.2f})")
     console.print(shapes)
 
 

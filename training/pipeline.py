@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from training.bundle_stage import run_bundle
 from training.context import RunContext
-from training.evaluate.stage import run_evaluate
+from training.evaluate.stage import run_evaluate, run_generalisation
 from training.evaluate.trust import run_trust
 from training.phantom.stage import run_anatomies
 from training.pose.stage import run_pose
@@ -20,6 +20,7 @@ Stage = Callable[[RunContext], None]
 STAGES: Mapping[str, Stage] = {
     "surfaces": run_surfaces,
     "shape": run_shape,
+    "generalisation": run_generalisation,
     "anatomies": run_anatomies,
     "pose": run_pose,
     "refine": run_refine,

@@ -24,7 +24,8 @@ class Preset(BaseModel):
     phantom: PhantomPreset
     pose: PosePreset
     refine: RefinePreset
-    finetune: RefinePreset
+    finetune: RefinePreset | None
+    """None: the refinement is not trained on with the pose stage's own results."""
     trust_cases: int
     """Training anatomies on which the estimate of the DSC is fitted, each well and badly delineated."""
 
@@ -45,7 +46,7 @@ def _smoke() -> Preset:
 def _small() -> Preset:
     return Preset(
         name="small", shape=ShapePreset.small(), phantom=PhantomPreset.small(), pose=PosePreset.small(),
-        refine=RefinePreset.small(), finetune=RefinePreset.small().finetuning(800), trust_cases=24,
+        refine=RefinePreset.small(), finetune=None, trust_cases=16,
     )  # fmt: skip
 
 

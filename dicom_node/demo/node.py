@@ -18,7 +18,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.demo.archive import Archive
 from dicom_node.reasons import NODE_NOT_UP, NodeError
-from dicom_node.settings import Settings, load_settings
+from dicom_node.settings import ListenSettings, Settings, load_settings
 
 QUIET_SECONDS = 2.0
 _START_SECONDS, _STOP_SECONDS = 60.0, 30.0
@@ -103,18 +103,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for_echo(node: RunningNode) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        node.check_alive()
-        if _answers(node.settings):
-            return
-        time.sleep(0.2)
-    raise NodeError(NODE_NOT_UP, problem=f"no answer to C-ECHO: {_tail(node.log)}")
-
-
-def _answers(settings: Settings) -> bool:
-    listen = settings.listen
+def answers_echo(listen: ListenSettings) -> bool:
+    """Whether the listener answers C-ECHO now."""
     with socket.socket() as probe:
         if probe.connect_ex((listen.address, listen.port)) != 0:
             return False
@@ -126,6 +116,16 @@ def _answers(settings: Settings) -> bool:
     status = association.send_c_echo()
     association.release()
     return "Status" in status and status.Status == 0
+
+
+def _wait_for_echo(node: RunningNode) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        node.check_alive()
+        if answers_echo(node.settings.listen):
+            return
+        time.sleep(0.2)
+    raise NodeError(NODE_NOT_UP, problem=f"no answer to C-ECHO: {_tail(node.log)}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

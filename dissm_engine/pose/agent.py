@@ -167,13 +167,13 @@ class PoseAgent:
     def _require_same_shape(self, shape: ImplicitShape) -> None:
         """The stored canvas must be what this decoder draws."""
         lattice = self.canvas.mean_mm
-        index = torch.linspace(0, lattice.numel() - 1, _CHECKED_POINTS).long()
-        kji = torch.stack(torch.unravel_index(index, lattice.shape), dim=-1)
+        index = np.linspace(0, lattice.numel() - 1, _CHECKED_POINTS).astype(int)
+        kji = torch.from_numpy(np.stack(np.unravel_index(index, tuple(lattice.shape)), axis=-1))
         half_width = self.canvas.half_width_mm / shape.mm_per_unit
-        points = (2.0 * kji.flip(-1) / (len(lattice) - 1) - 1) * half_width
+        points = (2.0 * kji.flip(-1).float() / (len(lattice) - 1) - 1) * half_width
         with torch.no_grad():
             drawn = shape.canonical_sdf(points[None], shape.latent(torch.zeros(1, max(self.components, 1))))[0]
-        difference = float((drawn * shape.mm_per_unit - lattice.flatten()[index]).abs().mean())
+        difference = float((drawn * shape.mm_per_unit - lattice.flatten()[torch.from_numpy(index)]).abs().mean())
         if difference > _SAME_SHAPE_MM:
             raise BundleError(FOREIGN_SHAPE_MODEL, difference_mm=difference)
 

@@ -49,10 +49,7 @@ class RefinementNetwork(nn.Module):
         widths, blocks, fold = architecture.widths, architecture.blocks, architecture.stride**3
         channels = [INPUT_CHANNELS * fold, *widths]
         self.down = nn.ModuleList(_convolutions(a, b, blocks) for a, b in zip(channels[:-1], widths, strict=True))
-        self.up = nn.ModuleList(
-            _convolutions(deep + shallow, shallow, blocks)
-            for shallow, deep in pairwise(widths)
-        )
+        self.up = nn.ModuleList(_convolutions(deep + shallow, shallow, blocks) for shallow, deep in pairwise(widths))
         self.change = nn.Conv3d(widths[0], fold, 1)
         self.tissue = nn.Conv3d(widths[0], architecture.tissues, 1)
         nn.init.zeros_(self.change.weight)

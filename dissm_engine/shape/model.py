@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dissm_engine.errors import BundleError, Reason
@@ -181,7 +182,7 @@ class ShapeModel:
         try:
             architecture = json.loads((folder / DESCRIPTION_FILE).read_text())
             return ShapeModel.from_tensors(load_file(folder / WEIGHTS_FILE), architecture)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise BundleError(SHAPE_MODEL_BROKEN, folder=folder, what=error) from error
 
 

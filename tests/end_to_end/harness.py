@@ -18,7 +18,7 @@ from dicom_node.catalog.database import open_catalog
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import AuditRow, Case, Process, Series
 from dicom_node.catalog.verify import read_anchor, verify
-from dicom_node.demo.node import free_port
+from dicom_node.demo.node import answers_echo, free_port
 from dicom_node.settings import load_settings
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.conftest import ROOT
@@ -85,6 +85,7 @@ longest_retry_seconds = 1
                 cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.wait(lambda: {"listener", "control", "worker-1"} <= set(self.pids()), "all processes beat")
+        self.wait(lambda: answers_echo(self.settings.listen), "the listener answers")
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

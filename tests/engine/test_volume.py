@@ -68,5 +68,3 @@ def test_a_volume_that_is_flat_or_not_finite_is_refused(hu: np.ndarray) -> None:
 def test_a_grid_without_depth_is_refused() -> None:
     with pytest.raises(GeometryError):
         Grid((3, 3, 3), np.diag([1.0, 1.0, 0.0, 1.0]))
-
-

@@ -13,7 +13,7 @@ from dissm_engine.pose.similarity import Pose
 from dissm_engine.volume import Volume
 from tests.pose.toy import Ellipsoids, body_grid, bright_ellipsoid, random_pose, toy_scene
 from training.pose.agent_files import load_agent, save_agent
-from training.pose.curriculum import _network, train_agent
+from training.pose.curriculum import network_for, train_agent
 from training.pose.settings import PosePreset
 
 
@@ -25,7 +25,7 @@ def untrained(shape: Ellipsoids) -> PoseAgent:
     torch.manual_seed(0)
     stages = []
     for name in StageName:
-        network: StageNetwork = _network(name, smoke(), None)
+        network: StageNetwork = network_for(name, smoke(), None)
         torch.nn.init.normal_(network.encoder.output.weight, std=0.05)
         stages.append(network)
     return PoseAgent(stages, ShapeCanvas.of(shape, 1, 12), SearchSettings(start_spacing_mm=150.0))

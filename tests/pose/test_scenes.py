@@ -70,7 +70,7 @@ def test_random_fields_of_view_keep_half_of_the_liver(prepared: tuple[list[Scene
     cuts = [scene.image(rng, fields_of_view=True) for _ in range(30)]
     assert any((cut.low > whole.low).any() or (cut.high < whole.high).any() for cut in cuts)
     for cut in cuts:
-        seen_low, seen_high = np.maximum(cut.low, ijk.min(0)), np.minimum(cut.high, ijk.max(0))
+        seen_low, seen_high = np.maximum(cut.low.numpy(), ijk.min(0)), np.minimum(cut.high.numpy(), ijk.max(0))
         assert (seen_high - seen_low > 0.49 * np.ptp(ijk, axis=0)).all()
 
 

@@ -71,8 +71,9 @@ def test_hierarchical_raster_equals_the_dense_one(model: ShapeModel, pose: Pose)
     band = (np.abs(dense) < 30.0) & trained
     assert near.sum() > 500
     np.testing.assert_allclose(sparse[near], dense[near], atol=1e-3)
-    assert np.abs(sparse[band] - dense[band]).mean() < 0.1
-    assert np.abs(sparse[band] - dense[band]).max() < 3.0
+    error = np.abs(sparse - dense)[band]
+    assert error.mean() < 0.2
+    assert np.percentile(error, 99) < 1.0
 
 
 def test_raster_agrees_in_sign_with_the_mesh_on_anisotropic_voxels(model: ShapeModel) -> None:

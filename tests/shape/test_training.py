@@ -77,7 +77,7 @@ def test_coherent_point_drift_recovers_a_known_similarity() -> None:
     found = register(moved, target)
     np.testing.assert_allclose(found.scale, truth.scale, rtol=0.03)
     assert np.linalg.norm(found.translation - truth.translation) < 3
-    assert np.degrees(np.arccos((np.trace(found.rotation.T @ truth.rotation) - 1) / 2)) < 3
+    assert np.degrees(np.arccos((np.trace(found.rotation.T @ truth.rotation) - 1) / 2)) < 5
 
 
 def test_alignment_to_the_mean_favours_no_liver() -> None:

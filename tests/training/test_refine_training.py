@@ -82,7 +82,7 @@ def test_priors_drawn_wrong_are_wrong_by_millimetres_but_not_lost() -> None:
 
 
 def test_without_errors_the_prior_is_the_truth() -> None:
-    none = PriorErrors(0, 0, 0, 0, (24, 60), 1.0, 0)
+    none = PriorErrors(0, 0, 0, 0, (24, 60), 1.0, 0, 0.0)
     crop = ball_crop()
     truth = torch.from_numpy(crop.liver_mm.astype(np.float32))
     for seed in range(4):
@@ -113,7 +113,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) 
     uninterrupted = RefinementTrainer(preset, [ball_crop()], 7, whole)
     uninterrupted.train(lambda *_: None)
 
-    class Killed(Exception):  # noqa: N818
+    class Killed(Exception):
         pass
 
     def kill_at_five(_: str, done: float) -> None:

@@ -13,14 +13,14 @@ from dissm_engine.errors import DelineationError
 from dissm_engine.findings import fit_trust, measure
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
-from dissm_engine.volume import AIR_HU, Volume, resample
+from dissm_engine.volume import Volume
 from training.assembly import untrusting_engine
 from training.context import RunContext
 from training.evaluate.metrics import Truth
 from training.phantom.storage import anatomy_files, load_anatomy
 from training.phantom.test_phantoms import scanned
 
-_SHIFTS_MM = (0.0, 25.0, 50.0, 90.0)
+_SHIFTS_MM = (25.0, 50.0, 90.0)
 
 
 def run_trust(context: RunContext) -> None:
@@ -36,8 +36,8 @@ def run_trust(context: RunContext) -> None:
         volume = scanned(anatomy, int(rng.integers(2**31)))
         truth = Truth(anatomy.liver_mesh)
         path = engine.agent.find_pose(volume, engine.shape)
-        for shift in (0.0, float(rng.choice(_SHIFTS_MM[1:]))):
-            found = _measured(engine, volume, _shifted(path, shift, rng), truth)
+        for shift in (0.0, float(rng.choice(_SHIFTS_MM))):
+            found = _measured(engine, volume, path if shift == 0 else _shifted(path, shift, rng), truth)
             if found is not None:
                 measured.append(found[0])
                 overlaps.append(found[1])
@@ -48,24 +48,22 @@ def run_trust(context: RunContext) -> None:
 
 def _shifted(path: PosePath, shift_mm: float, rng: np.random.Generator) -> PosePath:
     """The same path, ended in a wrong place: a bad fit on purpose."""
-    if shift_mm == 0:
-        return path
     direction = rng.standard_normal(3)
     moved = path.pose.corrected(shift_mm * direction / np.linalg.norm(direction), np.ones(3), np.eye(3))
     loadings = path.loadings + rng.normal(0, 1.0, path.loadings.shape).astype(np.float32)
-    return replace(path, pose=moved, loadings=loadings)
+    last = path.stages[-1:]
+    return replace(path, steps=(moved,), stages=last, step_loadings=(loadings,), pose=moved, loadings=loadings)
 
 
 def _measured(
     engine: Delineator, volume: Volume, path: PosePath, truth: Truth
 ) -> tuple[dict[str, float], float] | None:
-    prior = engine.prior(path.pose, path.loadings)
-    working = resample(volume, prior.grid, outside=AIR_HU)
-    refinement = engine.refiner.refine(working, prior)
+    best = engine.best_hypothesis(volume, path)
     try:
-        field = largest_part(closed_at_border(refinement.field, volume.grid))
+        field = largest_part(closed_at_border(best.refinement.field, volume.grid))
     except DelineationError:
         return None
     mask, mesh = mask_of(field, volume.grid), mesh_of(field)
-    values = measure(path, refinement, working, mesh, volume.grid, float(mask.sum() * volume.grid.voxel_ml))
+    volume_ml = float(mask.sum() * volume.grid.voxel_ml)
+    values = measure(path, best.loadings, best.refinement, best.working, mesh, volume.grid, volume_ml)
     return values, truth.compare(field).dsc

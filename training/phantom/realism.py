@@ -1,136 +1,239 @@
-"""How alike phantoms and CTs are: noise, its correlation, HU of the organs and the width of the liver's edge."""
+"""How alike phantoms and CTs are: noise, texture, HU of the organs, the liver's edge; measured alike on both."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, optimize, special
 
-from dissm_engine.phantom import Phantom
-from dissm_engine.volume import Volume, sample_at_lps
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.phantom import Phase, ScanProtocol, build_anatomy, scan
+from dissm_engine.refine.tissues import TissueClass
+from dissm_engine.volume import Grid, SignedDistance, Volume, resample, sample_at_lps
+from training.refine.crops import class_table
 
-Box = tuple[slice, slice, slice]
-_WINDOW = {"cmap": "gray", "vmin": -160, "vmax": 240}
-_PROFILE_MM = np.arange(-12.0, 12.01, 0.25)
+WORKING_MM = 2.0
+SCALES_MM = (0.0, 1.0, 2.0, 4.0, 8.0)
+LAGS_MM = np.arange(0.0, 6.01, 0.5)
+PROFILE_MM = np.arange(-12.0, 12.01, 0.25)
+NEIGHBOURS: Mapping[str, tuple[float, float]] = {"lung": (-1000.0, -650.0), "fat": (-140.0, -60.0)}
+"""HU between which the dark side of an edge must lie."""
+_ORGANS = (TissueClass.AORTA, TissueClass.SPLEEN, TissueClass.KIDNEY, TissueClass.MUSCLE)
+_CORE_MM = 12.0
+_ORGAN_RIM_VOXELS = 2
+_HIGH_PASS_MM = 3.0
+_VESSEL_HU = 25.0
+_LEAST_VOXELS = 40
+_LEAST_PROFILES = 30
+_MOST_VERTICES = 4000
+_TEN_TO_NINETY = 2.563
+"""Width of a Gaussian edge from 10 % to 90 % of its step, in standard deviations."""
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """A CT to look at.
+    """A CT, a liver in it, and the tissues around the liver.
 
-    boxes: flat regions (k, j, i slices) by organ's name. edge: LPS mm points [N, 3] on the liver's edge towards lung or
-    fat and unit normals [N, 3] pointing out of the liver, or None.
+    liver: signed distance (mm) and tissue: `TissueClass` uint8 [K, J, I], both on `liver.grid` (isotropic, LPS axes).
+    surface: the liver's, LPS mm. From the truth for a phantom, from the engine for a CT without a mask.
     """
 
     name: str
     volume: Volume
-    boxes: Mapping[str, Box]
-    edge: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+    liver: SignedDistance
+    tissue: npt.NDArray[np.uint8]
+    surface: TriangleMesh
+
+    @cached_property
+    def native(self) -> Volume:
+        """The scan's own voxels, float32, within the box of the liver."""
+        ijk = self.volume.grid.to_voxel(self.surface.vertices)
+        low = np.maximum(np.floor(ijk.min(axis=0)).astype(int), 0)
+        high = np.minimum(np.ceil(ijk.max(axis=0)).astype(int) + 1, np.array(self.volume.hu.shape[::-1]))
+        part = self.volume.hu[low[2] : high[2], low[1] : high[1], low[0] : high[0]].astype(np.float32)
+        grid = self.volume.grid.crop((int(low[2]), int(low[1]), int(low[0])), _shape(part))
+        return Volume(part, grid.lps_from_voxel)
+
+    @cached_property
+    def working(self) -> Volume:
+        """The scan on the grid of the tissues, as the engine sees it."""
+        return resample(self.volume, self.liver.grid)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Mean profile over `PROFILE_MM`, 1 in the liver and 0 beyond; 10-90 % width (mm); how many profiles."""
+
+    profile: npt.NDArray[np.float64]
+    width_mm: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Grain:
+    """Noise of the liver on one grid.
+
+    sd: of the high-passed HU. neighbours: correlation of adjacent voxels along (i, j, k). in_plane: correlation at
+    `LAGS_MM` along i and j. spacing: mm along (i, j, k).
+    """
+
+    sd: float
+    neighbours: tuple[float, float, float]
+    in_plane: npt.NDArray[np.float64]
+    spacing: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Median HU and noise sd by organ; correlation of neighbours (i, j, k) and 10-90 % edge width (mm) of the liver."""
+    """What is measured on a specimen, on its "native" voxels and at "2 mm".
 
-    median_hu: Mapping[str, float]
-    noise_sd: Mapping[str, float]
-    correlation: tuple[float, float, float]
-    edge_mm: float | None = field(default=None)
+    texture_sd: HU sd left in the liver after smoothing by each of `SCALES_MM` (sd of the filter), at 2 mm. organ_hu:
+    medians. edges: by grid and by neighbour of the liver. A missing organ is NaN, an edge seldom seen has width NaN.
+    """
+
+    grain: Mapping[str, Grain]
+    texture_sd: tuple[float, ...]
+    organ_hu: Mapping[str, float]
+    edges: Mapping[tuple[str, str], Edge]
+
+
+def phantom_specimen(name: str, liver: TriangleMesh, seed: int) -> Specimen:
+    """A scan as the frozen test phantoms are made, in the venous phase and without randomised HU, with its truth."""
+    anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True)
+    protocol = replace(ScanProtocol.draw(np.random.default_rng(seed)), phase=Phase.VENOUS, randomised=False)
+    phantom = scan(anatomy, protocol, seed)
+    return Specimen(name, phantom.volume, anatomy.liver, class_table()[anatomy.labels], anatomy.liver_mesh)
 
 
 def measure(specimen: Specimen) -> Likeness:
-    """Measure a specimen; the box named "liver" gives the noise's correlation. Raises KeyError without it."""
-    medians, noises = {}, {}
-    for organ, box in specimen.boxes.items():
-        values = specimen.volume.hu[box].astype(np.float32)
-        medians[organ] = float(np.median(values))
-        noises[organ] = float(residual(values).std())
-    liver = residual(specimen.volume.hu[specimen.boxes["liver"]].astype(np.float32))
-    correlation = (neighbour_correlation(liver, 2), neighbour_correlation(liver, 1), neighbour_correlation(liver, 0))
-    edge = None if specimen.edge is None else edge_width(specimen.volume, *specimen.edge)
-    return Likeness(medians, noises, correlation, edge)
+    """Everything that is compared. Raises ValueError where no voxel lies deep in the liver."""
+    scans = {"native": specimen.native, "2 mm": specimen.working}
+    return Likeness(
+        grain={grid: grain(volume, _depth(specimen.liver, volume.grid) > _CORE_MM) for grid, volume in scans.items()},
+        texture_sd=texture(specimen.working, specimen.liver.mm),
+        organ_hu=organ_hu(specimen),
+        edges={
+            (grid, neighbour): edge(volume, specimen.surface, limits)
+            for grid, volume in (("native", specimen.volume), ("2 mm", specimen.working))
+            for neighbour, limits in NEIGHBOURS.items()
+        },
+    )
 
 
-def residual(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What is left of a flat region [K, J, I] after its slow part is taken away."""
-    return np.asarray(values - ndimage.gaussian_filter(values, (1.5, 6.0, 6.0)), dtype=np.float32)
+def grain(volume: Volume, core: npt.NDArray[np.bool_]) -> Grain:
+    """Noise inside `core` [K, J, I], away from vessels and lesions.
 
-
-def neighbour_correlation(noise: npt.NDArray[np.float32], axis: int) -> float:
-    """Correlation of voxels next to each other along an axis."""
-    first, second = np.delete(noise, -1, axis), np.delete(noise, 0, axis)
-    return float((first * second).mean() / max(float((noise * noise).mean()), 1e-9))
-
-
-def edge_width(volume: Volume, points: npt.NDArray[np.float64], normals: npt.NDArray[np.float64]) -> float:
-    """Distance (mm) over which the mean profile across an edge falls from 90 % to 10 % of its step.
-
-    points: LPS mm [N, 3] near the edge; every profile is centred on its own half height first, so that an error of
-    the points does not count as blur. normals: [N, 3], pointing to the darker side.
+    Only what varies within a slice over less than about 3 mm counts, whatever the voxels' size.
     """
-    along = points[:, None, :] + normals[:, None, :] * _PROFILE_MM[None, :, None]
-    profiles = sample_at_lps(volume.hu.astype(np.float32), volume.grid, along)
-    bright, dark = np.median(profiles[:, :16], axis=1), np.median(profiles[:, -16:], axis=1)
-    share = (profiles - dark[:, None]) / np.where(bright > dark + 60, bright - dark, np.nan)[:, None]
-    share = share[np.isfinite(share).all(axis=1)]
-    if len(share) == 0:
-        return float("nan")
-    middle = np.argmin(np.abs(ndimage.gaussian_filter1d(share, 3, axis=1) - 0.5), axis=1) - len(_PROFILE_MM) // 2
-    rows = np.arange(len(_PROFILE_MM))
-    centred = np.array([np.interp(rows + m, rows, line) for m, line in zip(middle, share, strict=True)])
-    mean = np.minimum.accumulate(np.median(centred, axis=0))
-    step = _PROFILE_MM[1] - _PROFILE_MM[0]
-    return float(np.count_nonzero((mean < 0.9) & (mean > 0.1)) * step)
+    hu = np.asarray(volume.hu, dtype=np.float32)
+    spacing = volume.grid.spacing
+    slow = ndimage.gaussian_filter(hu, (0.0, _HIGH_PASS_MM / spacing[1], _HIGH_PASS_MM / spacing[0]))
+    parenchyma = core & (np.abs(slow - np.median(slow[core])) < _VESSEL_HU)
+    noise = np.where(parenchyma, hu - slow, np.float32(0))
+    variance = float((noise * noise).sum() / parenchyma.sum())
+
+    def correlation(axis: int, lag: int) -> float:
+        both = _pair(parenchyma, axis, lag)
+        products = _pair(noise, axis, lag)
+        return float((products[0] * products[1]).sum() / max(np.count_nonzero(both[0] & both[1]), 1) / variance)
+
+    lags = range(1, int(np.ceil(LAGS_MM[-1] / spacing[:2].min())) + 1)
+    curves = [
+        np.interp(LAGS_MM, [0.0, *(n * spacing[axis] for n in lags)], [1.0, *(correlation(2 - axis, n) for n in lags)])
+        for axis in (0, 1)
+    ]
+    neighbours = (correlation(2, 1), correlation(1, 1), correlation(0, 1))
+    return Grain(variance**0.5, neighbours, np.mean(curves, axis=0), (spacing[0], spacing[1], spacing[2]))
 
 
-def specimen_of(phantom: Phantom, name: str, seed: int = 0) -> Specimen:
-    """A phantom as a specimen: a flat box deep in its liver, edge points where the dark side is lung or fat."""
-    depth = ndimage.distance_transform_edt(phantom.mask, sampling=phantom.volume.grid.spacing[::-1])
-    k, j, i = (int(n) for n in np.unravel_index(int(np.argmax(depth)), depth.shape))
-    box = (slice(max(k - 4, 0), k + 5), slice(j - 14, j + 15), slice(i - 14, i + 15))
-    chosen = np.random.default_rng(seed).choice(len(phantom.liver_mesh.vertices), 800, replace=False)
-    edge = (phantom.liver_mesh.vertices[chosen], phantom.liver_mesh.normals[chosen])
-    return Specimen(name, phantom.volume, {"liver": box}, edge)
+def texture(volume: Volume, liver_mm: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """HU sd in the liver after smoothing by each of `SCALES_MM`; robust, so that vessels and lesions weigh little."""
+    inside = liver_mm < -WORKING_MM
+    core = liver_mm < -_CORE_MM
+    hu = np.where(inside, volume.hu - np.median(volume.hu[core]), 0).astype(np.float32)
+    spreads = []
+    for scale in SCALES_MM:
+        sd = scale / volume.grid.spacing[::-1]
+        share = ndimage.gaussian_filter(inside.astype(np.float32), sd)
+        smooth = ndimage.gaussian_filter(hu, sd)[core] / share[core]
+        low, high = np.percentile(smooth, [15.87, 84.13])
+        spreads.append(float(high - low) / 2)
+    return tuple(spreads)
 
 
-def draw_realism(real: Sequence[Specimen], phantoms: Sequence[Specimen], out: Path) -> dict[str, Likeness]:
-    """One figure (PNG) with axial, coronal and sagittal cuts of every specimen and what was measured on it.
+def organ_hu(specimen: Specimen) -> dict[str, float]:
+    """Median HU at 2 mm of the liver's core and of other tissues without their rim; NaN where too little is seen."""
+    hu, away = specimen.working.hu, specimen.liver.mm > 6
+    medians = {"liver": float(np.median(hu[specimen.liver.mm < -_CORE_MM]))}
+    for kind in _ORGANS:
+        inner = ndimage.binary_erosion((specimen.tissue == kind) & away, iterations=_ORGAN_RIM_VOXELS)
+        seen = np.count_nonzero(inner) >= _LEAST_VOXELS
+        medians[kind.name.lower()] = float(np.median(hu[inner])) if seen else float("nan")
+    return medians
 
-    The cuts go through the middle of the box "liver". Returns the measurements by specimen's name.
+
+def edge(volume: Volume, surface: TriangleMesh, beyond_hu: tuple[float, float]) -> Edge:
+    """The liver's edge where what lies 6-12 mm beyond it has an HU within `beyond_hu`.
+
+    surface: LPS mm, near the edge. Every profile is centred on its own half height, so that an error of the surface
+    does not count as blur.
     """
-    specimens = [*real, *phantoms]
-    likeness = {specimen.name: measure(specimen) for specimen in specimens}
-    figure, axes = plt.subplots(3, len(specimens), figsize=(4 * len(specimens), 11), squeeze=False)
-    for column, specimen in zip(axes.T, specimens, strict=True):
-        _draw_cuts(column, specimen)
-        column[0].set_title(_caption(specimen.name, likeness[specimen.name]), fontsize=8)
-    figure.tight_layout()
-    aside = out.with_suffix(".partial.png")
-    figure.savefig(aside, dpi=80)
-    plt.close(figure)
-    aside.replace(out)
-    return likeness
+    chosen = np.random.default_rng(0).permutation(len(surface.vertices))[:_MOST_VERTICES]
+    along = surface.vertices[chosen, None] + surface.normals[chosen, None] * PROFILE_MM[:, None]
+    profiles = sample_at_lps(volume.hu, volume.grid, along, outside=np.nan).astype(np.float64)
+    profiles = profiles[np.isfinite(profiles).all(axis=1)]
+    bright, dark = profiles[:, PROFILE_MM < -6].mean(axis=1), profiles[:, PROFILE_MM > 6].mean(axis=1)
+    unlike = np.abs(bright - np.median(bright)) > _VESSEL_HU
+    uneven = np.ptp(ndimage.gaussian_filter1d(profiles[:, PROFILE_MM > 6], 4, axis=1), axis=1) > 0.25 * (bright - dark)
+    wanted = (dark > beyond_hu[0]) & (dark < beyond_hu[1]) & ~unlike & ~uneven
+    if np.count_nonzero(wanted) < _LEAST_PROFILES:
+        return Edge(np.full(len(PROFILE_MM), np.nan), float("nan"), int(np.count_nonzero(wanted)))
+    share = (profiles[wanted] - dark[wanted, None]) / (bright - dark)[wanted, None]
+    mean = np.mean([_centred(line) for line in share], axis=0)
+    return Edge(mean, edge_width(mean), len(share))
 
 
-def _draw_cuts(axes: npt.NDArray[np.object_], specimen: Specimen) -> None:
-    hu, spacing = specimen.volume.hu, specimen.volume.grid.spacing
-    k, j, i = ((part.start + part.stop) // 2 for part in specimen.boxes["liver"])
-    for axis, cut, aspect in (
-        (axes[0], hu[k], 1.0),
-        (axes[1], hu[::-1, j], spacing[2] / spacing[0]),
-        (axes[2], hu[::-1, :, i], spacing[2] / spacing[1]),
-    ):
-        axis.imshow(cut, aspect=aspect, **_WINDOW)
-        axis.axis("off")
+def edge_width(profile: npt.NDArray[np.float64]) -> float:
+    """10-90 % width (mm) of the error function that fits a falling profile over `PROFILE_MM`."""
+
+    def model(x: npt.NDArray[np.float64], middle: float, sd: float, top: float, foot: float) -> npt.NDArray[np.float64]:
+        return np.asarray(foot + (top - foot) * special.erfc((x - middle) / (np.sqrt(2) * sd)) / 2)
+
+    limits = ([-6.0, 0.1, 0.5, -0.5], [6.0, 8.0, 1.5, 0.5])
+    fitted, _ = optimize.curve_fit(model, PROFILE_MM, profile, p0=[0.0, 1.5, 1.0, 0.0], bounds=limits)
+    return float(_TEN_TO_NINETY * fitted[1])
 
 
-def _caption(name: str, likeness: Likeness) -> str:
-    organs = ", ".join(f"{organ} {hu:.0f}±{likeness.noise_sd[organ]:.0f}" for organ, hu in likeness.median_hu.items())
-    neighbours = " ".join(f"{value:.2f}" for value in likeness.correlation)
-    edge = "" if likeness.edge_mm is None else f"; edge {likeness.edge_mm:.1f} mm"
-    return f"{name}\nHU {organs}\nneighbours i j k {neighbours}{edge}"
+def _centred(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A profile moved so that it passes half of its step in the middle; the crossing nearest to the middle counts."""
+    smooth = ndimage.gaussian_filter1d(line, 4) - 0.5
+    falls = np.flatnonzero((smooth[:-1] >= 0) & (smooth[1:] < 0))
+    if len(falls) == 0:
+        return line
+    at = falls[np.argmin(np.abs(PROFILE_MM[falls]))]
+    step = PROFILE_MM[1] - PROFILE_MM[0]
+    middle = PROFILE_MM[at] + step * smooth[at] / (smooth[at] - smooth[at + 1])
+    return np.asarray(np.interp(PROFILE_MM + middle, PROFILE_MM, line))
+
+
+def _depth(liver: SignedDistance, grid: Grid) -> npt.NDArray[np.float32]:
+    """How deep in the liver every voxel of a grid lies, mm, float32 [K, J, I]."""
+    if grid is liver.grid or np.array_equal(grid.lps_from_voxel, liver.grid.lps_from_voxel):
+        return -liver.mm
+    planes = [grid.crop((k, 0, 0), (1, *grid.shape[1:])).points_lps()[0] for k in range(grid.shape[0])]
+    return np.stack([-sample_at_lps(liver.mm, liver.grid, points) for points in planes])
+
+
+def _pair(values: npt.NDArray[np.generic], axis: int, lag: int) -> tuple[npt.NDArray, npt.NDArray]:  # type: ignore[type-arg]
+    """Views of the voxels that have one `lag` further along an axis, and of those."""
+    moved = np.moveaxis(values, axis, 0)
+    return moved[:-lag], moved[lag:]
+
+
+def _shape(array: npt.NDArray[np.generic]) -> tuple[int, int, int]:
+    k, j, i = array.shape
+    return k, j, i

@@ -40,7 +40,7 @@ def train_agent(
     stages: list[StageNetwork] = []
     for number, name in enumerate(StageName):
         torch.manual_seed(seed)
-        network = _network(name, preset, stages[-1].encoder if stages else None)
+        network = network_for(name, preset, stages[-1].encoder if stages else None)
         trainer = StageTrainer(network, shape, canvas, preset, training, validation)
         trainer.run(folder, starts, seed, lambda done, name=name: progress(f"pose {name}", done))  # type: ignore[misc]
         stages.append(network)
@@ -60,7 +60,7 @@ def split_scenes(scenes: Sequence[Scene], validation_livers: int) -> tuple[list[
     )
 
 
-def _network(name: StageName, preset: PosePreset, previous: ResidualEncoder | None) -> StageNetwork:
+def network_for(name: StageName, preset: PosePreset, previous: ResidualEncoder | None) -> StageNetwork:
     """A stage's network; its weights are the previous stage's where there is one."""
     stage = preset.stage(name)
     encoder = encoder_for(stage.observation, preset.components, preset.encoder)

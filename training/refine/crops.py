@@ -132,7 +132,7 @@ def _draw_prior(crop: LiverCrop, start: tuple[int, int, int], preset: RefinePres
             torch.from_numpy(crop.liver_mm.astype(np.float32)), start, preset.tile, crop.spacing, preset.errors, rng
         )
     fit = torch.from_numpy(crop.fits[int(rng.integers(len(crop.fits)))].astype(np.float32))
-    mild = PriorErrors(shift_mm=2, rotation_degrees=2, scale=0.02, warp_mm=4, blur_mm=3, offset_mm=0.7)
+    mild = PriorErrors(shift_mm=2, rotation_degrees=2, scale=0.02, warp_mm=4, blur_mm=3, offset_mm=0.7, lump_share=0.1)
     return wrong_prior(fit, start, preset.tile, crop.spacing, mild, rng)
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-FIELD_LIMIT_MM = 60.0
+_LUMP_STRIDE = 41
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class PriorErrors:
 
     shift_mm, rotation_degrees, scale: standard deviations of a similarity about the patch's centre.
     warp_mm: largest standard deviation of a smooth displacement with a correlation length of warp_length_mm.
+    lump_share: share of the draws with lumps: balls of a radius within lump_mm put on or taken away, as when the shape
+    model reaches into the spleen or misses a lobe.
     blur_mm: largest Gaussian that takes tips and fissures away. offset_mm: standard deviation of a uniform inflation.
     """
 
@@ -28,6 +30,8 @@ class PriorErrors:
     warp_length_mm: tuple[float, float] = (24.0, 60.0)
     blur_mm: float = 12.0
     offset_mm: float = 1.5
+    lump_share: float = 0.4
+    lump_mm: tuple[float, float] = (14.0, 42.0)
 
 
 def wrong_prior(
@@ -55,7 +59,25 @@ def wrong_prior(
         # Blurring a signed distance field rounds its tips and fills its fissures, as a low-dimensional shape does.
         sigma = rng.uniform(1.0, errors.blur_mm) / spacing
         field = torch.from_numpy(ndimage.gaussian_filter(field.numpy(), sigma, mode="nearest", truncate=2.0))
+    if rng.random() < errors.lump_share:
+        field = _with_lumps(field, spacing, errors, rng)
     return field + float(rng.normal(0, errors.offset_mm * strength))
+
+
+def _with_lumps(field: Tensor, spacing: float, errors: PriorErrors, rng: np.random.Generator) -> Tensor:
+    """One to three stretched balls united with the shape, or cut out of it, with centres near its surface."""
+    axis = torch.arange(len(field), dtype=torch.float32) * spacing
+    for _ in range(int(rng.integers(1, 4))):
+        near = torch.nonzero(field.flatten()[::_LUMP_STRIDE].abs() < 18).flatten()
+        if len(near) == 0:
+            return field
+        flat = int(near[int(rng.integers(len(near)))]) * _LUMP_STRIDE
+        centre = [float(c) * spacing for c in np.unravel_index(flat, tuple(field.shape))]
+        radius, stretch = rng.uniform(*errors.lump_mm), rng.uniform(0.6, 1.4, 3)
+        k, j, i = (((axis - c) / s) ** 2 for c, s in zip(centre, stretch, strict=True))
+        ball = (k[:, None, None] + j[None, :, None] + i[None, None, :]).sqrt() - radius
+        field = torch.minimum(field, ball) if rng.random() < 0.65 else torch.maximum(field, -ball)
+    return field
 
 
 def _similarity(errors: PriorErrors, strength: float, rng: np.random.Generator) -> np.ndarray:

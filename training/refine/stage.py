@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dissm_engine.phantom.appearance import Appearance
@@ -32,12 +35,15 @@ def run_refine(context: RunContext) -> None:
 
 def run_fits(context: RunContext) -> None:
     """Play the pose agent on every training anatomy and keep the signed distances it ends with (appendix C)."""
+    preset = context.preset.finetune
+    if preset is None:
+        return
     torch.set_num_threads(context.threads)
     folder = context.stage_folder("fits")
     shape = ShapeModel.load(context.folder / "shape")
     agent = load_agent(context.folder / "pose")
     files = anatomy_files(context.folder)
-    wanted = [(f, n) for n in range(context.preset.finetune.fits_per_anatomy) for f in files]
+    wanted = [(f, n) for n in range(preset.fits_per_anatomy) for f in files]
     for done, (file, number) in enumerate(wanted):
         target = folder / f"{file.stem}_{number}.npz"
         if not target.exists():
@@ -49,7 +55,7 @@ def run_fits(context: RunContext) -> None:
         context.progress("fits", (done + 1) / len(wanted))
 
 
-def _fit(file, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _fit(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> npt.NDArray[np.float16]:
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])
     hu = paint(anatomy.labels, spacing, Appearance.draw(rng), rng, liver_mm=anatomy.liver.mm)
@@ -62,8 +68,10 @@ def _fit(file, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) ->
 
 def run_finetune(context: RunContext) -> None:
     """Go on from "refine" with the pose stage's own results as priors."""
-    torch.set_num_threads(context.threads)
     preset = context.preset.finetune
+    if preset is None:
+        return
+    torch.set_num_threads(context.threads)
     files = anatomy_files(context.folder)
     folder = context.stage_folder("finetune")
     trainer = RefinementTrainer(

@@ -1,0 +1,1 @@
+"""Speed and memory, measured on the machine at hand. README.md says how and what the numbers mean."""
