@@ -10,7 +10,7 @@ OUT ?= demo-output
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test lint install install-dev test-packages docs clean
+.PHONY: demo test lint bench install install-dev test-packages docs clean
 
 demo: install
 	$(BIN)/dissm-node demo --out $(OUT) $(if $(INPUT),--input "$(INPUT)")
@@ -23,6 +23,12 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Speed and memory of this machine (bench/README.md); on an idle machine, needs DCMTK for the listener.
+bench: install
+	$(BIN)/python -m bench.delineation
+	$(BIN)/python -m bench.listener
+	$(BIN)/python -m bench.turnaround
 
 # The table of reasons in docs/operations.md, from dicom_node/reasons.py.
 docs: install

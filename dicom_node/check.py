@@ -137,7 +137,7 @@ def _destination(to: Destination, echo: bool) -> Checked:
     what = f"destination {to.name}"
     where = f"{to.ae_title} on {to.host}:{to.port}, as {to.calling_ae_title}"
     if not echo:
-        return Checked(what, None, f"{where}: not asked (add --echo)")
+        return Checked(what, None, f"{where}: not asked")
     problem = _echo(to)
     return Checked(what, problem is None, f"{where}: {problem or 'answers'}")
 

@@ -59,7 +59,7 @@ def start(
 @app.command()
 def check(
     settings: SettingsFile = DEFAULT_SETTINGS,
-    echo: Annotated[bool, typer.Option("--echo", help="Ask every destination by C-ECHO.")] = False,
+    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Ask every destination by C-ECHO.")] = True,
     as_json: Json = False,
 ) -> None:
     """Say whether the node would work with these settings, and what is wrong. Exit code 1 if something is."""

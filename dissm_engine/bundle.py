@@ -79,8 +79,11 @@ class Bundle:
             raise BundleError(BUNDLE_BROKEN, path=where.name, problem=problem) from problem
 
     def refiner(self, device: str, half: bool) -> Refiner:
-        """The refinement network on a device."""
-        return Refiner.from_tensors(self.refiner_tensors, self.manifest["architecture"]["refine"], device, half)
+        """The refinement network on a device. Raises BundleError when the weights do not fit their description."""
+        try:
+            return Refiner.from_tensors(self.refiner_tensors, self.manifest["architecture"]["refine"], device, half)
+        except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+            raise BundleError(BUNDLE_BROKEN, path=self.name, problem=problem) from problem
 
     def describe(self) -> dict[str, Any]:
         """What `dissm-node check` prints."""

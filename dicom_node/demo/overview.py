@@ -21,6 +21,7 @@ _PIXEL_MM = 0.8
 _LEVEL_STEP_MM = 5.0
 _BODY_HU = -400
 _MARGIN_MM = 12.0
+_NEIGHBOURHOOD_MM = 70.0
 _SURFACE_COLOUR, _SEG_COLOUR = "#ffb000", "#00d0e0"
 _LIVER_RGB = np.array([0.76, 0.36, 0.28])
 _BACKGROUND = "#101216"
@@ -82,7 +83,10 @@ def _body_box(volume: Volume, mesh: TriangleMesh) -> _Box:
     inside = np.argwhere(coarse)[:, ::-1] * np.array([4, 4, 2])
     points = volume.grid.to_lps(inside)
     low, high = np.percentile(points, 0.3, axis=0), np.percentile(points, 99.7, axis=0)
-    low, high = np.minimum(low, mesh.vertices.min(axis=0)), np.maximum(high, mesh.vertices.max(axis=0))
+    organ_low, organ_high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    low, high = np.minimum(low, organ_low), np.maximum(high, organ_high)
+    # A scan from neck to knee would leave the organ a small spot.
+    low[2], high[2] = max(low[2], organ_low[2] - _NEIGHBOURHOOD_MM), min(high[2], organ_high[2] + _NEIGHBOURHOOD_MM)
     return low - _MARGIN_MM, high + _MARGIN_MM
 
 

@@ -21,6 +21,7 @@ _MOST_BYTES = 1 << 30
 """No CT image comes near; a hostile member of a tar shall not fill the disk."""
 _LOADINGS = 8
 """As many components are drawn for the phantom's liver; the finer ones stay at the mean."""
+_SLICE_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,6 @@ def synthetic_source(shape: ShapeModel, seed: int, folder: Path) -> CtSource:
     loadings = np.clip(rng.standard_normal(min(_LOADINGS, len(shape.latent_space.standard_deviation))), -1.5, 1.5)
     liver = shape.mesh(loadings.astype(np.float32), Pose.at(np.zeros(3)))
     anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True)
-    phantom = scan(anatomy, ScanProtocol(), seed)
+    phantom = scan(anatomy, ScanProtocol(slice_mm=_SLICE_MM), seed)
     paths = write_ct_images(phantom.volume, SyntheticStudy(seed), folder)
     return CtSource(f"a phantom (seed {seed})", _instances(paths), 0, phantom)

@@ -198,18 +198,18 @@ def test_audit_export_writes_every_row(tmp_path: Path, settings_file: Path, inta
     assert run(settings_file, "audit", "export").stdout.splitlines() == out.read_text().splitlines()
 
 
-def test_check_says_in_words_what_is_wrong_and_asks_nobody_unasked(settings_file: Path, tmp_path: Path) -> None:
+def test_check_says_in_words_what_is_wrong_and_asks_nobody_when_told_not_to(settings_file: Path, tmp_path: Path) -> None:
     content = settings_file.read_text().replace("[node]\n", f'[node]\nbundle = "{tmp_path / "absent"}"\n')
     dead = free_port()
     settings_file.write_text(
         content.replace("[listen]\n", '[listen]\naddress = "0.0.0.0"\n')
         + f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {dead}\n'
     )
-    said = {each["what"]: each for each in answered(settings_file, "check", code=1)}  # type: ignore[attr-defined]
+    said = {each["what"]: each for each in answered(settings_file, "check", "--no-echo", code=1)}  # type: ignore[attr-defined]
     assert said["senders"]["good"] is False
     assert "no model bundle" in said["bundle"]["said"]
     assert said["destination pacs"]["good"] is None
-    said = {each["what"]: each for each in answered(settings_file, "check", "--echo", code=1)}  # type: ignore[attr-defined]
+    said = {each["what"]: each for each in answered(settings_file, "check", code=1)}  # type: ignore[attr-defined]
     assert said["destination pacs"]["good"] is False
     assert "nobody answers" in said["destination pacs"]["said"]
     assert not (tmp_path / "data").exists()
@@ -231,7 +231,7 @@ def test_check_echoes_a_destination_that_lives(settings_file: Path) -> None:
             settings_file.read_text()
             + f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
         )
-        result = run(settings_file, "check", "--echo")
+        result = run(settings_file, "check")
     finally:
         server.shutdown()
     assert echoes == ["DISSM"]

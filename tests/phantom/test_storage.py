@@ -10,7 +10,6 @@ import trimesh
 
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
-from dissm_engine.volume import Volume
 from training.phantom.settings import PhantomPreset
 from training.phantom.stage import build_anatomies
 from training.phantom.storage import load_anatomy, save_anatomy
