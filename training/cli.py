@@ -32,12 +32,15 @@ def run(
     seed: Annotated[int, typer.Option(help="of everything random")] = 2026,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    liver_label: Annotated[
+        list[int] | None, typer.Option(help="liver's number in label maps; AMOS 6 (default), MSD Task03 1 and 2")
+    ] = None,
     first: Annotated[str | None, typer.Option(help="start at this stage")] = None,
     last: Annotated[str | None, typer.Option(help="stop after this stage")] = None,
 ) -> None:
     """Train every stage of a preset. Goes on where it was stopped."""
     folder = out or Path("runs") / preset
-    context = _context(folder, surfaces, preset, seed, threads, device)
+    context = _context(folder, surfaces, preset, seed, threads, device, liver_label)
     folder.mkdir(parents=True, exist_ok=True)
     run_stages(context, first, last)
     if (folder / "evaluation.json").exists():
@@ -67,9 +70,20 @@ def stages() -> None:
         console.print(name)
 
 
-def _context(folder: Path, surfaces: Path, preset: str, seed: int, threads: int, device: str) -> RunContext:
-    name = _preset_name(preset)
-    return RunContext(folder, surfaces, Preset.named(name), seed=seed, threads=threads, device=device)
+def _context(
+    folder: Path,
+    surfaces: Path,
+    preset: str,
+    seed: int,
+    threads: int,
+    device: str,
+    liver_label: list[int] | None = None,
+) -> RunContext:
+    chosen = Preset.named(_preset_name(preset))
+    if liver_label:
+        shape = chosen.shape.model_copy(update={"liver_labels": tuple(liver_label)})
+        chosen = chosen.model_copy(update={"shape": shape})
+    return RunContext(folder, surfaces, chosen, seed=seed, threads=threads, device=device)
 
 
 def _preset_name(text: str) -> PresetName:

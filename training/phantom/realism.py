@@ -39,7 +39,7 @@ class Specimen:
     """A CT, a liver in it, and the tissues around the liver.
 
     liver: signed distance (mm) and tissue: `TissueClass` uint8 [K, J, I], both on `liver.grid` (isotropic, LPS axes).
-    surface: the liver's, LPS mm. From the truth for a phantom, from the engine for a CT without a mask.
+    surface: the liver's, LPS mm. A phantom's are its truth; a CT without a mask has what was found in it.
     """
 
     name: str
@@ -110,7 +110,7 @@ def phantom_specimen(name: str, liver: TriangleMesh, seed: int) -> Specimen:
 
 
 def measure(specimen: Specimen) -> Likeness:
-    """Everything that is compared. Raises ValueError where no voxel lies deep in the liver."""
+    """Everything that is compared."""
     scans = {"native": specimen.native, "2 mm": specimen.working}
     return Likeness(
         grain={grid: grain(volume, _depth(specimen.liver, volume.grid) > _CORE_MM) for grid, volume in scans.items()},
