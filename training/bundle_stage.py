@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from dissm_engine.bundle import write_bundle
@@ -60,10 +61,16 @@ def run_bundle(context: RunContext) -> None:
         agent=agent,
         refiner=refiner,
         trust=TrustModel.from_json(trust["model"]),
-        card=_CARD.format(preset=context.preset.name, seed=context.seed, livers=livers, anatomies=anatomies),
+        card=_CARD.format(preset=context.preset.name, seed=context.seed, livers=livers, anatomies=anatomies)
+        + _notes(context.folder / "notes.md"),
         provenance=provenance,
         figures={
             "latent.png": latent_figure(shape),
             "trust.png": trust_figure(trust["measured"], trust["dsc"], trust["model"]),
         },
     )
+
+
+def _notes(path: Path) -> str:
+    """What whoever trained wants to be known of this run, as a section of the card; empty without `notes.md`."""
+    return f"\n## Notes on this run\n\n{path.read_text().strip()}\n" if path.exists() else ""

@@ -198,7 +198,7 @@ def test_audit_export_writes_every_row(tmp_path: Path, settings_file: Path, inta
     assert run(settings_file, "audit", "export").stdout.splitlines() == out.read_text().splitlines()
 
 
-def test_check_says_in_words_what_is_wrong_and_asks_nobody_when_told_not_to(settings_file: Path, tmp_path: Path) -> None:
+def test_check_says_in_words_what_is_wrong_and_asks_nobody_when_told_so(settings_file: Path, tmp_path: Path) -> None:
     content = settings_file.read_text().replace("[node]\n", f'[node]\nbundle = "{tmp_path / "absent"}"\n')
     dead = free_port()
     settings_file.write_text(
