@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from dissm_engine.refine.network import RefinementArchitecture, RefinementNetwork
@@ -20,6 +21,7 @@ HU_WINDOW = (-160.0, 240.0)
 NORMALISED_HU = 60.0
 _WELL_INSIDE_MM = -4.0
 _PRIOR_CLIP_MM = 40.0
+_SMOOTHING_VOXELS = 0.7
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Refiner:
         hu, sdf = _as_tensor(volume.hu), _as_tensor(prior.mm)
         channels = input_channels(hu, sdf, (hu > AIR_HU).float())
         change, tissue = self._tiled(channels, progress)
+        # Unfolding leaves a pattern with the period of the fold; a surface must not show it.
+        change = ndimage.gaussian_filter(change, _SMOOTHING_VOXELS * (architecture.stride - 1), mode="nearest")
         change = np.where(np.abs(prior.mm) <= architecture.band_mm, change, np.float32(0))
         return Refinement(SignedDistance((prior.mm + change).astype(np.float32), prior.grid), change, tissue)
 
