@@ -8,6 +8,5 @@ import torch
 def native_bfloat16(device: str = "cpu") -> bool:
     """The device multiplies bfloat16 itself (avx512_bf16, AMX, a recent GPU); elsewhere float32 is faster."""
     if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    capability = torch.backends.cpu.get_cpu_capability()
-    return bool(capability.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dissm_engine.delineation import Progress, silent
+from dissm_engine.precision import native_bfloat16
 from dissm_engine.shape.decoder import Decoder
 from training.shape.sampling import Samples
 from training.shape.settings import ShapePreset
@@ -105,13 +106,6 @@ def train(state: AutoDecoder, samples: Samples, preset: ShapePreset, seed: int, 
     return state.epoch < preset.epochs
 
 
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; elsewhere it is slower than single precision."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
 def _losses(
     state: AutoDecoder, shapes: torch.Tensor, coordinates: torch.Tensor, distances: torch.Tensor, preset: ShapePreset
 ) -> tuple[float, torch.Tensor]:
@@ -120,7 +114,7 @@ def _losses(
     eikonal = preset.eikonal_weight > 0
     coordinates.requires_grad_(eikonal)
     device = state.codes.device
-    half = preset.precision == "bfloat16" and native_bfloat16(device)
+    half = preset.precision == "bfloat16" and native_bfloat16(device.type)
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         predicted = state.decoder(coordinates, codes)
     error = (predicted - distances).abs().mean()
