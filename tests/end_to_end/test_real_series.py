@@ -90,7 +90,8 @@ def is_delivered_venous(ending: Ending) -> bool:
 def test_hcc_048_is_admitted_as_venous_and_delineated(original: Ending) -> None:
     assert is_delivered_venous(original)
     assert original.case is not None
-    assert 1100 < original.case["volume_ml"] < 1500
+    # By eye, slice by slice: docs/pictures/hcc_048.png. Leaks into spleen or stomach gave 1700 ml and more.
+    assert 1350 < original.case["volume_ml"] < 1650
 
 
 def test_of_two_phases_under_one_series_uid_the_portal_one_is_delineated_and_the_arterial_refused(
