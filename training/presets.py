@@ -39,7 +39,7 @@ class Preset(BaseModel):
 def _smoke() -> Preset:
     return Preset(
         name="smoke", shape=ShapePreset.smoke(), phantom=PhantomPreset.smoke(), pose=PosePreset.smoke(),
-        refine=RefinePreset.smoke(), finetune=RefinePreset.smoke().finetuning(10), trust_cases=4,
+        refine=RefinePreset.smoke(), finetune=RefinePreset.smoke().finetuning(4), trust_cases=2,
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class RefinePreset(BaseModel):
     @classmethod
     def smoke(cls) -> RefinePreset:
         """Seconds: that the chain works, not that it is good."""
-        return cls(widths=(8, 16), tile=32, batch=1, steps=30, checkpoint_every=15)
+        return cls(widths=(8, 16), tile=64, batch=1, steps=12, checkpoint_every=6)
 
     @classmethod
     def small(cls) -> RefinePreset:
