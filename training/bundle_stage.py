@@ -28,8 +28,8 @@ A deep implicit statistical shape model of the liver with its pose agent and ref
   doi 10.5281/zenodo.7155725), as published in the repository `xukun-zhang/MeshGraphCNN` (MIT). The data record names
   the licence CC BY 4.0; the challenge's review page names a CC BY-NC one. 16 of the 77 livers were kept out of
   everything.
-* Images: none of patients. All image networks saw only synthetic CTs of the phantom generator ({anatomies} bodies,
-  repainted at every use).
+* Images: none of patients. All image networks saw only synthetic CTs of the phantom generator ({anatomies} bodies; the
+  pose stages {paints} fixed paints of each, the refinement a new one at every use).
 
 ## Figures
 
@@ -61,7 +61,13 @@ def run_bundle(context: RunContext) -> None:
         agent=agent,
         refiner=refiner,
         trust=TrustModel.from_json(trust["model"]),
-        card=_CARD.format(preset=context.preset.name, seed=context.seed, livers=livers, anatomies=anatomies)
+        card=_CARD.format(
+            preset=context.preset.name,
+            seed=context.seed,
+            livers=livers,
+            anatomies=anatomies,
+            paints=context.preset.pose.paints,
+        )
         + _notes(context.folder / "notes.md"),
         provenance=provenance,
         figures={

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -96,21 +97,28 @@ def _preset_name(text: str) -> PresetName:
 def _print_report(folder: Path) -> None:
     report = read_report(folder)
     title = f"{report['phantoms']} test phantoms, {report['frozen_phantoms']} of them the frozen ones: mean (worst)"
-    table = Table(title=title)
-    for heading in ("after", "DSC %", "ASSD mm", "HD95 mm"):
-        table.add_column(heading)
-    for stage, row in report["summary"].items():
-        table.add_row(
-            stage, f"{100 * row['dsc']:.1f} ({100 * row['dsc_worst']:.1f})",
-            f"{row['assd_mm']:.2f} ({row['assd_mm_worst']:.2f})", f"{row['hd95_mm']:.1f} ({row['hd95_mm_worst']:.1f})",
-        )  # fmt: skip
-    console.print(table)
+    console.print(_stages_table(title, report["summary"]))
+    if len(report["summary_by_edition"]) > 1:
+        for edition, summary in report["summary_by_edition"].items():
+            console.print(_stages_table(f"those of them that were frozen with edition {edition}", summary))
     shapes = Table(title="shape model on the livers kept out, pose and code fitted to the true surface")
     shapes.add_column("code")
     shapes.add_column("ASSD mm, mean (worst)")
     for name, row in report["shape_model"].items():
         shapes.add_row(name, f"{row['mean_assd_mm']:.2f} ({row['worst_assd_mm']:.2f})")
     console.print(shapes)
+
+
+def _stages_table(title: str, summary: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table(title=title)
+    for heading in ("after", "DSC %", "ASSD mm", "HD95 mm"):
+        table.add_column(heading)
+    for stage, row in summary.items():
+        table.add_row(
+            stage, f"{100 * row['dsc']:.1f} ({100 * row['dsc_worst']:.1f})",
+            f"{row['assd_mm']:.2f} ({row['assd_mm_worst']:.2f})", f"{row['hd95_mm']:.1f} ({row['hd95_mm_worst']:.1f})",
+        )  # fmt: skip
+    return table
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from dissm_engine.phantom.anatomy import Anatomy, build_anatomy
 from dissm_engine.phantom.appearance import Appearance, Phase
+from dissm_engine.phantom.breadth import broadened
 from dissm_engine.phantom.lesions import with_lesions
 from dissm_engine.phantom.paint import paint
 from dissm_engine.phantom.scanner import Phantom, ScanProtocol, content_hash, scan
@@ -16,6 +17,7 @@ __all__ = [
     "Phase",
     "ScanProtocol",
     "Tissue",
+    "broadened",
     "build_anatomy",
     "content_hash",
     "head",

@@ -30,6 +30,8 @@ class Appearance:
     point_spread_mm: sd of the edge blur. slice_mm: thickness averaged along `slice_axis` of [K, J, I] (0 = none).
     noise_sd: HU sd of the noise. noise_mm: its correlation, sd of the filter along (k, j, i).
     bias_hu: sd of a smooth additive bias. streak_hu: strength of horizontal streaks (0 = none).
+    mottle_hu, mottle_mm: sd and node distance of slow texture of the liver (0 HU = none). patch_hu: how far parts of
+    the liver stand above or below the rest, as after treatment or where the portal flow differs (0 = none).
     """
 
     phase: Phase
@@ -43,6 +45,9 @@ class Appearance:
     bias_hu: float
     streak_hu: float
     randomised: bool
+    mottle_hu: float = 0.0
+    mottle_mm: float = 20.0
+    patch_hu: float = 0.0
 
     @staticmethod
     def draw(rng: np.random.Generator, phase: Phase | None = None, randomised: bool | None = None) -> Appearance:

@@ -11,6 +11,7 @@ from dissm_engine.phantom.canvas import Field
 from dissm_engine.phantom.tissue import Labels, is_liver
 
 LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
+_PATCH_MM, _PATCH_LEVEL = 50.0, 0.8
 
 
 def paint(
@@ -40,6 +41,8 @@ def paint_without_noise(
     """As `paint`, before the scanner's noise is added."""
     hu = appearance.hu[labels]
     hu += appearance.texture[labels] * _texture_noise(labels.shape, spacing_mm, rng)
+    if appearance.mottle_hu > 0 or appearance.patch_hu != 0:
+        hu += is_liver(labels) * _uneven_liver(labels.shape, spacing_mm, appearance, rng)
     if liver_mm is not None:
         hu = _with_partial_liver(hu, labels, liver_mm, spacing_mm)
     hu = ndimage.gaussian_filter(hu, appearance.point_spread_mm / spacing_mm, mode="nearest", truncate=3.0)
@@ -73,6 +76,14 @@ def _texture_noise(shape: tuple[int, ...], spacing_mm: float, rng: np.random.Gen
     fine = _smooth_noise(shape, 4.0 / spacing_mm, rng)
     coarse = _smooth_noise(shape, 14.0 / spacing_mm, rng)
     return np.float32(0.6) * fine + np.float32(0.8) * coarse
+
+
+def _uneven_liver(shape: tuple[int, ...], spacing_mm: float, appearance: Appearance, rng: np.random.Generator) -> Field:
+    """HU to add to the liver: slow mottling, and patches of some centimetres with an edge of a few millimetres."""
+    mottle = np.float32(appearance.mottle_hu) * _smooth_noise(shape, appearance.mottle_mm / spacing_mm, rng)
+    ridge = _smooth_noise(shape, _PATCH_MM / spacing_mm, rng)
+    patch = np.clip((ridge - np.float32(_PATCH_LEVEL)) / np.float32(0.2), 0, 1)
+    return np.asarray(mottle + np.float32(appearance.patch_hu) * patch, dtype=np.float32)
 
 
 def _smooth_noise(shape: tuple[int, ...], length_voxels: float, rng: np.random.Generator) -> Field:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.phantom.anatomy import Anatomy, Recipe
 from dissm_engine.phantom.appearance import Appearance, Phase
+from dissm_engine.phantom.breadth import broadened
 from dissm_engine.phantom.lesions import with_lesions
 from dissm_engine.phantom.paint import HIGHEST_HU, LOWEST_HU, paint_without_noise, scanner_noise
 from dissm_engine.phantom.tissue import is_liver
@@ -23,7 +24,7 @@ class ScanProtocol:
 
     pixel_mm: in-plane spacing; slice_mm: distance between slices and their thickness. matrix: most columns and rows.
     noise_sd: HU at that resolution. outside_hu: stored outside the circular field of view (None: no circle).
-    appearance: fixed HU of the tissues, or None to draw them. lesions: whether lesions may be drawn in the liver.
+    lesions: whether lesions may be drawn in the liver. broad: with the looks of `broadened`.
     """
 
     pixel_mm: float = 0.78
@@ -34,6 +35,7 @@ class ScanProtocol:
     phase: Phase = Phase.VENOUS
     randomised: bool = False
     lesions: bool = True
+    broad: bool = False
 
     @staticmethod
     def draw(rng: np.random.Generator) -> ScanProtocol:
@@ -67,6 +69,8 @@ def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
     """Scan an anatomy; the same arguments give the same scan, bit for bit."""
     rng = np.random.default_rng(seed)
     appearance = Appearance.draw(rng, protocol.phase, protocol.randomised)
+    if protocol.broad:
+        appearance = broadened(appearance, rng)
     labels = anatomy.labels
     if protocol.lesions:
         labels = with_lesions(labels, anatomy.liver.mm, float(anatomy.grid.spacing[0]), rng)

@@ -21,7 +21,7 @@ from training.sources.surfaces import open_source
 
 
 def frozen_phantoms() -> list[dict[str, Any]]:
-    """The frozen test set: liver, seed, SHA-256 of the scan."""
+    """The frozen test set: liver, seed, the edition that it was added with, SHA-256 of the scan."""
     content = (resources.files("training.evaluate") / "frozen_phantoms.json").read_text()
     phantoms: list[dict[str, Any]] = json.loads(content)["phantoms"]
     return phantoms
@@ -41,7 +41,7 @@ def run_evaluate(context: RunContext) -> None:
     cases: list[dict[str, Agreement]] = []
     frozen = 0
     for number, entry in enumerate(wanted):
-        phantom = make_test_phantom(livers[entry["liver"]], int(entry["seed"]))
+        phantom = make_test_phantom(livers[entry["liver"]], int(entry["seed"]), entry["edition"] > 1)
         frozen += content_hash(phantom) == entry["sha256"]
         cases.append(evaluate_case(engine, phantom.volume, phantom.liver_mesh))
         context.progress("evaluate", (number + 1) / len(wanted))
@@ -50,8 +50,17 @@ def run_evaluate(context: RunContext) -> None:
         "phantoms": len(wanted),
         "frozen_phantoms": frozen,
         "summary": summarise(cases),
+        "summary_by_edition": {
+            str(edition): summarise([c for e, c in zip(wanted, cases, strict=True) if e["edition"] == edition])
+            for edition in sorted({e["edition"] for e in wanted})
+        },
         "cases": [
-            {"liver": e["liver"], "seed": e["seed"], **{stage: asdict(value) for stage, value in case.items()}}
+            {
+                "liver": e["liver"],
+                "seed": e["seed"],
+                "edition": e["edition"],
+                **{stage: asdict(value) for stage, value in case.items()},
+            }
             for e, case in zip(wanted, cases, strict=True)
         ],
         "shape_model": shape_table(context),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dissm_engine.phantom import Appearance, paint, with_lesions
+from dissm_engine.phantom import Appearance, broadened, paint, with_lesions
 from dissm_engine.pose.similarity import Pose
 from training.phantom.storage import StoredAnatomy, load_anatomy
 from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
@@ -67,7 +67,7 @@ def _painted(
     labels: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generator
 ) -> npt.NDArray[np.int16]:
     """One random appearance as a scan averaged to the painted spacing shows it."""
-    appearance = Appearance.draw(rng)
+    appearance = broadened(Appearance.draw(rng), rng)
     averaged = replace(appearance, noise_sd=appearance.noise_sd * _NOISE_LEFT)
     diseased = with_lesions(labels, liver_mm, spacing_mm, rng)
     hu = paint(diseased, spacing_mm, averaged, rng, liver_mm)

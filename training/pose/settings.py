@@ -192,7 +192,7 @@ class PosePreset(_Section):
             ),
             non_rigid=StagePreset(
                 **common,
-                epochs=16,
+                epochs=24,
                 steps=4,
                 observation=fed,
                 standard=PerturbationRange(translation_mm=8.0, scale=(0.97, 1.03), rotation_deg=4.5, loadings=0.5),
@@ -204,7 +204,7 @@ class PosePreset(_Section):
             schedule="cosine",
             loss_points=384,
             pool_points=12_000,
-            paints=3,
+            paints=6,
             painted_spacing_mm=4.0,
             weight_decay=1e-4,
             latent_sigma=30.0,

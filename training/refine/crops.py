@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dissm_engine.phantom.appearance import Appearance
+from dissm_engine.phantom.breadth import broadened
 from dissm_engine.phantom.lesions import with_lesions
 from dissm_engine.phantom.paint import paint
 from dissm_engine.phantom.tissue import LIVER_TISSUES, Tissue
@@ -110,7 +111,7 @@ def draw_sample(
     where = tuple(slice(s, s + n) for s in start)
     labels, truth = _to_size(crop.labels[where], n, 0), _to_size(crop.liver_mm[where].astype(np.float32), n, 40.0)
     with_own_lesions = with_lesions(labels, truth, crop.spacing, rng)
-    hu = paint(with_own_lesions, crop.spacing, Appearance.draw(rng), rng, liver_mm=truth)
+    hu = paint(with_own_lesions, crop.spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=truth)
     in_view = _field_of_view(n, rng) & _inside(crop.labels[where].shape, n)
     hu = np.where(in_view, hu, np.float32(AIR_HU))
     if rng.random() < 0.15:

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dissm_engine.delineator import rigid_and_non_rigid
 from dissm_engine.phantom.appearance import Appearance
+from dissm_engine.phantom.breadth import broadened
 from dissm_engine.phantom.paint import paint
+from dissm_engine.phantom.scanner import on_scan_grid
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.shape.model import ShapeModel
-from dissm_engine.volume import Volume
+from dissm_engine.volume import Volume, covering_grid
 from training.context import RunContext
 from training.phantom.storage import anatomy_files, load_anatomy
 from training.pose.agent_files import load_agent
@@ -20,6 +23,8 @@ from training.refine.crops import load_crops
 from training.refine.trainer import RefinementTrainer
 
 _FIT_CLIP_MM = 60.0
+_DRAWN_SPACING_MM = 4.0
+_ENDS = ("rigid", "non_rigid")
 
 
 def run_refine(context: RunContext) -> None:
@@ -45,25 +50,35 @@ def run_fits(context: RunContext) -> None:
     files = anatomy_files(context.folder)
     wanted = [(f, n) for n in range(preset.fits_per_anatomy) for f in files]
     for done, (file, number) in enumerate(wanted):
-        target = folder / f"{file.stem}_{number}.npz"
-        if not target.exists():
+        if not _fit_file(folder, file, number, _ENDS[-1]).exists():
             rng = np.random.default_rng([context.seed, int(file.stem), number])
-            prior = _fit(file, shape, agent, rng)
-            aside = target.with_suffix(".new.npz")
-            np.savez_compressed(aside, prior_mm=prior)
-            aside.replace(target)
+            for end, prior in zip(_ENDS, _fits(file, shape, agent, rng), strict=True):
+                target = _fit_file(folder, file, number, end)
+                aside = target.with_suffix(".new.npz")
+                np.savez_compressed(aside, prior_mm=prior)
+                aside.replace(target)
         context.progress("fits", (done + 1) / len(wanted))
 
 
-def _fit(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> npt.NDArray[np.float16]:
+def _fit_file(folder: Path, anatomy: Path, number: int, end: str) -> Path:
+    return folder / f"{anatomy.stem}_{number}_{end}.npz"
+
+
+def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> list[npt.NDArray[np.float16]]:
+    """The signed distances that the engine would refine from, in the order of _ENDS: mm on the anatomy's voxels."""
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])
-    hu = paint(anatomy.labels, spacing, Appearance.draw(rng), rng, liver_mm=anatomy.liver.mm)
+    hu = paint(anatomy.labels, spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=anatomy.liver.mm)
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
-    # Gaussian noise on the loadings, as the paper adds to its latent vectors.
-    loadings = path.loadings + rng.normal(0, 0.1, path.loadings.shape).astype(np.float32)
-    prior = shape.signed_distance(path.pose, loadings, anatomy.grid, band_mm=36.0)
-    return np.clip(prior.mm, -_FIT_CLIP_MM, _FIT_CLIP_MM).astype(np.float16)
+    coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
+    fits = []
+    for pose, loadings in rigid_and_non_rigid(path):
+        # Gaussian noise on the loadings, as the paper adds to its latent vectors.
+        noisy = loadings + rng.normal(0, 0.1, loadings.shape).astype(np.float32)
+        drawn = shape.signed_distance(pose, noisy, coarse, band_mm=36.0)
+        prior = on_scan_grid(drawn.mm, coarse, anatomy.grid)
+        fits.append(np.clip(prior, -_FIT_CLIP_MM, _FIT_CLIP_MM).astype(np.float16))
+    return fits
 
 
 def run_finetune(context: RunContext) -> None:
