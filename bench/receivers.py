@@ -19,11 +19,11 @@ from sqlalchemy import func, select
 from bench.machine import program_version
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.tables import Instance
-from dicom_node.demo.node import free_port, running_node
+from dicom_node.demo.node import free_port, running_node, stop_process
 
 MAXIMUM_PDU = 131072
 """Offered by every receiver, so that none is judged by its default."""
-_START_SECONDS, _STOP_SECONDS = 30.0, 20.0
+_START_SECONDS = 30.0
 _AE_TITLE = "BENCH"
 
 
@@ -150,12 +150,7 @@ def _process(command: list[str], log: Path, answers: Callable[[], bool]) -> Iter
             time.sleep(0.1)
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop_process(process)
 
 
 def _echoes(port: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import ipaddress
 import os
 import shutil
@@ -47,6 +49,7 @@ def check_all(settings: Settings, *, echo: bool) -> Iterator[Checked]:
 
 
 def _data_folder(folder: Path) -> Checked:
+    folder = folder.absolute()
     existing = _nearest_existing(folder)
     if not os.access(existing, os.W_OK | os.X_OK):
         return Checked("data folder", False, f"{folder}: this user cannot write in {existing}; give it the right to")
@@ -71,7 +74,7 @@ def _disk(settings: Settings) -> Checked:
 def _database(url: str) -> Checked:
     shown = make_url(url).render_as_string(hide_password=True)
     if not is_sqlite(url):
-        return Checked("database", None, f"{shown} is tried at start")
+        return _server_database(url, shown)
     file = Path(make_url(url).database or "")
     if not file.exists():
         return Checked("database", True, f"{file} will be made at the first start")
@@ -86,16 +89,40 @@ def _database(url: str) -> Checked:
     return Checked("database", answer == "ok", f"{file}: {answer}")
 
 
+def _server_database(url: str, shown: str) -> Checked:
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except ImportError as problem:
+        return Checked("database", False, f"{shown}: its driver is not installed ({problem}); pip install it")
+    return Checked("database", None, f"{shown} is tried at start")
+
+
 def _listening(settings: Settings) -> Checked:
     listen = settings.listen
     where = f"{listen.ae_title} on {listen.address}:{listen.port}"
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        family = socket.getaddrinfo(listen.address, listen.port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listen.address, listen.port))
-        except OSError as problem:
-            return Checked("listening", None, f"{where}: {problem.strerror}; right if the node runs, else change it")
+    except OSError as problem:
+        if problem.errno == errno.EADDRINUSE and _node_runs(settings.node.data_folder):
+            return Checked("listening", None, f"{where}: in use by this node, which is running")
+        cure = "stop the other program or change listen.port" if problem.errno == errno.EADDRINUSE else "change it"
+        return Checked("listening", False, f"{where}: {problem.strerror}; {cure}")
     return Checked("listening", True, where)
+
+
+def _node_runs(folder: Path) -> bool:
+    """Whether a node holds the lock of this data folder."""
+    try:
+        with (folder / "node.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _senders(settings: Settings) -> Checked:
@@ -147,7 +174,12 @@ def _echo(to: Destination) -> str | None:
     entity = AE(ae_title=to.calling_ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = to.timeout_seconds
     entity.add_requested_context(_VERIFICATION)
-    association = entity.associate(to.host, to.port, ae_title=to.ae_title)
+    try:
+        association = entity.associate(to.host, to.port, ae_title=to.ae_title)
+    except socket.gaierror:
+        return f"the name {to.host} cannot be resolved; look at host and at this machine's name service"
+    except (OSError, ValueError) as problem:
+        return f"it cannot be asked ({type(problem).__name__}); look at host, port and the AE titles"
     if association.is_rejected:
         return "it rejects the association; does it know our AE title and address, and is its own title right?"
     if not association.is_established:

@@ -14,20 +14,17 @@ from multiprocessing.connection import wait
 from types import FrameType
 
 import structlog
-from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, open_catalog
-from dicom_node.catalog.processes import BEAT_SECONDS, beat, sign_off
-from dicom_node.catalog.tables import AuditRow
+from dicom_node.catalog.processes import BEAT_SECONDS, FAILED, beat, sign_off
 from dicom_node.logs import configure_logs
 from dicom_node.settings import Settings
 from dissm_engine.errors import DissmError
 
 UNUSABLE = 2
 """Exit code of a process that cannot work with its settings: to start it again at once would not help."""
-_FAILED = "PROCESS_FAILED"
 ChildMain = Callable[[Settings, Catalog, str, threading.Event], None]
 """Called with settings, catalogue, the process' name, and the event that asks it to stop."""
 
@@ -59,18 +56,6 @@ def run_child(target: str, settings: Settings, name: str) -> None:
     with catalog.write() as session:
         sign_off(session, name)
     catalog.close()
-
-
-def last_failure(catalog: Catalog, name: str) -> str:
-    """Why the process `name` ended last, as it said itself."""
-    with catalog.read() as session:
-        row = session.scalar(
-            select(AuditRow)
-            .where(AuditRow.subject_kind == "node", AuditRow.subject == name, AuditRow.event == _FAILED)
-            .order_by(AuditRow.id.desc())
-            .limit(1)
-        )
-    return "it said nothing" if row is None else str(row.facts["said"])
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
@@ -119,8 +104,12 @@ def _record_end(catalog: Catalog, name: str, problem: Exception) -> None:
     # The text of an error without a reason may hold anything: it goes to the log, never to the audit.
     said = str(problem) if by_reason else type(problem).__name__
     _log.error("process stopped by an error", said=said, exc_info=None if by_reason else problem)
-    with catalog.write() as session:
-        audit.append(
-            session, process=name, subject_kind="node", subject=name, event=_FAILED,
-            reason_code=problem.reason.code if isinstance(problem, DissmError) else None, facts={"said": said},
-        )  # fmt: skip
+    try:
+        with catalog.write() as session:
+            audit.append(
+                session, process=name, subject_kind="node", subject=name, event=FAILED,
+                reason_code=problem.reason.code if isinstance(problem, DissmError) else None, facts={"said": said},
+            )  # fmt: skip
+    except SQLAlchemyError as unwritten:
+        # The exit code, which the supervisor reads, must not be that of a full disk.
+        _log.error("not written to the audit", event_name=FAILED, problem=type(unwritten).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,9 +14,11 @@ from sqlalchemy.exc import DatabaseError
 
 from dicom_node import show
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, is_sqlite, open_existing
+from dicom_node.catalog.database import Catalog, is_sqlite, open_copy, open_existing
 from dicom_node.catalog.verify import read_anchor, verify
+from dicom_node.equipment import SOFTWARE_VERSION
 from dicom_node.logs import configure_logs
+from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, NEVER_STARTED, CatalogError, NodeError
 from dicom_node.settings import ANCHOR_NAME, Settings, load_settings
 from dissm_engine.errors import DissmError
 
@@ -35,14 +38,40 @@ DatabaseFile = Annotated[Path | None, typer.Option("--database", help="An SQLite
 DEFAULT_SETTINGS = Path("settings.toml")
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"dissm-node {SOFTWARE_VERSION}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """The entry of the command: an error with a reason is one line on standard error and exit code 2."""
     try:
         app()
-    except (DissmError, DatabaseError) as problem:
-        said = problem if isinstance(problem, DissmError) else f"the database cannot be used: {problem.orig}"
-        print(f"dissm-node: {said}", file=sys.stderr)
+    except (DissmError, DatabaseError, OSError, json.JSONDecodeError) as problem:
+        print(f"dissm-node: {_in_one_line(problem)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _in_one_line(problem: Exception) -> str:
+    if isinstance(problem, DatabaseError):
+        return f"the database cannot be used: {problem.orig}"
+    if isinstance(problem, OSError):
+        file, said = problem.filename or "a file or connection", problem.strerror or type(problem).__name__
+        return str(NodeError(FILE_UNUSABLE, file=file, problem=said))
+    if isinstance(problem, json.JSONDecodeError):
+        # All JSON that a command reads is a column of the database, written by nobody but the node.
+        return str(CatalogError(AUDIT_BROKEN, problem="the facts of a row are no JSON"))
+    return str(problem)
 
 
 @app.command()
@@ -89,6 +118,8 @@ def process(
 
     chosen = load_settings(settings) if settings else _default_settings()
     configure_logs("warning", "process")
+    # Before the display, whose lines would be mixed with the error.
+    out.mkdir(parents=True, exist_ok=True)
     with show.case_progress(Console(stderr=True)) as watch:
         report = process_folders(inputs, out, chosen, load=load_engine, jobs=jobs, watch=watch)
     if as_json:
@@ -103,7 +134,7 @@ def demo(
     given: Annotated[Path | None, typer.Option("--input", help="A folder, .tar or .tar.xz of DICOM files.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the picture and the objects go.")] = Path("demo-output"),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the node's own folder.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the synthetic CT.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic CT.")] = 1,
 ) -> None:
     """Start a node and an archive on this machine, send a CT, and show what comes back."""
     from dicom_node.demo import run_demo
@@ -139,6 +170,21 @@ def show_case(
 
 
 @app.command()
+def series(
+    settings: SettingsFile = DEFAULT_SETTINGS,
+    database: DatabaseFile = None,
+    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the newest series, admitted and refused; `explain` takes their UIDs."""
+    from dicom_node.watch.story import series_lines
+
+    with _catalog(settings, database).read() as session:
+        lines = series_lines(session, newest)
+    show.print_json(console, lines) if as_json else show.print_series_lines(console, lines)
+
+
+@app.command()
 def explain(
     series: Annotated[str, typer.Argument(metavar="SERIES", help="A SeriesInstanceUID.")],
     settings: SettingsFile = DEFAULT_SETTINGS,
@@ -154,12 +200,22 @@ def explain(
 
 
 @app.command()
-def retry(case: str, settings: SettingsFile = DEFAULT_SETTINGS) -> None:
-    """Queue a case again that was refused, held, parked or failed."""
+def retry(
+    name: Annotated[str, typer.Argument(metavar="CASE|SERIES")], settings: SettingsFile = DEFAULT_SETTINGS
+) -> None:
+    """Queue a case again that was refused, held, parked or failed, or decide a refused series again.
+
+    A series is named by its SeriesInstanceUID: of use after a setting was changed that its refusal named.
+    """
+    from dicom_node.receive.reopen import retry_series
     from dicom_node.work.lease import retry_case
 
-    retry_case(_existing(load_settings(settings)), case, process="retry")
-    console.print(f"case {case} is queued again")
+    if "." in name:
+        retry_series(_existing(load_settings(settings)), name, process="retry")
+        console.print(f"series {name} will be decided again")
+        return
+    retry_case(_existing(load_settings(settings)), name, process="retry")
+    console.print(f"case {name} is queued again")
 
 
 @app.command()
@@ -194,7 +250,7 @@ def audit_verify(
     """Recompute the whole chain and compare it with its anchor. Exit code 1 if it was touched."""
     anchor = _anchor(settings, database)
     with _catalog(settings, database).read() as session:
-        verdict = verify(session, read_anchor(anchor))
+        verdict = verify(session, read_anchor(anchor), must_be_anchored=database is None)
     show.print_json(console, verdict.to_json()) if as_json else show.print_verdict(console, verdict, anchor)
     raise typer.Exit(0 if verdict.untouched else 1)
 
@@ -217,11 +273,16 @@ def _default_settings() -> Settings:
 def _existing(settings: Settings) -> Catalog:
     """The node's catalogue as it is: looking at it makes nothing."""
     url = settings.node.catalog_url
-    return open_existing(Path(make_url(url).database or "")) if is_sqlite(url) else Catalog(url)
+    if not is_sqlite(url):
+        return Catalog(url)
+    file = Path(make_url(url).database or "")
+    if not file.exists():
+        raise CatalogError(NEVER_STARTED, database=file)
+    return open_existing(file)
 
 
 def _catalog(settings: Path, database: Path | None) -> Catalog:
-    return open_existing(database) if database is not None else _existing(load_settings(settings))
+    return open_copy(database) if database is not None else _existing(load_settings(settings))
 
 
 def _anchor(settings: Path, database: Path | None) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -16,14 +17,17 @@ from dicom_node.assemble.settle import settle_quiet_series
 from dicom_node.assemble.stacks import assemble_settled_series
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.verify import anchor_head
-from dicom_node.deliver.outbox import deliver_due
-from dicom_node.settings import Settings
+from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_orphans
+from dicom_node.settings import Destination, Settings
 from dicom_node.work.lease import reap_lost_leases
 
 _INTAKE_SECONDS = 1.0
 _REAP_SECONDS = 2.0
 _DELIVER_SECONDS = 1.0
 _ANCHOR_SECONDS = 30.0
+_CLOCK_SECONDS = 1.0
+_STEP_SECONDS = 1.0
+"""So much more or less of the wall clock than of the monotonic one, in one look, is a step."""
 _log = structlog.get_logger()
 
 
@@ -36,14 +40,28 @@ def control_main(settings: Settings, catalog: Catalog, name: str, stop: threadin
         failed.append(event.exception)
         stop.set()
 
-    scheduler = _scheduler(jobs, end)
+    scheduler = _scheduler(jobs, settings.destinations, end)
     scheduler.start()
-    stop.wait()
+    _follow_the_clock(scheduler, stop)
     # A delivery in flight is waited for, at most for its destination's time-out.
     scheduler.shutdown(wait=True)
     if failed:
         raise failed[0]
     jobs.anchor()
+
+
+def _follow_the_clock(scheduler: BackgroundScheduler, stop: threading.Event) -> None:
+    """Until asked to stop, begin every job anew when the wall clock was set.
+
+    The scheduler keeps the next time of a job by the wall clock: set back by an hour, nothing would run for an hour.
+    """
+    ahead = time.time() - time.monotonic()
+    while not stop.wait(_CLOCK_SECONDS):
+        before, ahead = ahead, time.time() - time.monotonic()
+        if abs(ahead - before) > _STEP_SECONDS:
+            _log.warning("the clock was set", seconds=round(ahead - before, 1))
+            for job in scheduler.get_jobs():
+                job.modify(next_run_time=datetime.now(UTC))
 
 
 class Jobs:
@@ -64,30 +82,39 @@ class Jobs:
         if count:
             _log.warning("leases were lost", cases=count)
 
-    def deliver(self) -> None:
-        """Proven objects go to their destinations (C8)."""
-        deliver_due(self._catalog, self._settings, self._name)
+    def outbox(self) -> None:
+        """What was proven waits for its destinations; what cannot be delivered any more waits no longer (C8)."""
+        queue_proven(self._catalog, self._settings, self._name)
+        withdraw_orphans(self._catalog, self._settings, self._name)
+
+    def deliver(self, destination: Destination) -> None:
+        """What waits for one destination goes there. A job for each: one that is slow or hangs delays no other."""
+        deliver_to(self._catalog, self._settings, destination, self._name)
 
     def anchor(self) -> None:
         """The audit chain's head is remembered outside the database (C10)."""
-        with self._catalog.read() as session:
-            anchor_head(session, self._settings.node.audit_anchor)
+        anchor_head(self._catalog, self._settings.node.audit_anchor, process=self._name)
 
 
-def _scheduler(jobs: Jobs, on_error: Callable[[JobExecutionEvent], None]) -> BackgroundScheduler:
+def _scheduler(
+    jobs: Jobs, destinations: Sequence[Destination], on_error: Callable[[JobExecutionEvent], None]
+) -> BackgroundScheduler:
+    planned: list[tuple[Callable[..., None], float, tuple[Destination, ...]]] = [
+        (jobs.reap, _REAP_SECONDS, ()),
+        (jobs.intake, _INTAKE_SECONDS, ()),
+        (jobs.outbox, _DELIVER_SECONDS, ()),
+        (jobs.anchor, _ANCHOR_SECONDS, ()),
+        *((jobs.deliver, _DELIVER_SECONDS, (each,)) for each in destinations),
+    ]
     scheduler = BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(4)},
+        # A thread for every job: none waits for another's to be free.
+        executors={"default": ThreadPoolExecutor(len(planned))},
         # A late job runs once, and never beside itself.
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
     scheduler.add_listener(on_error, EVENT_JOB_ERROR)
     now = datetime.now(UTC)
-    for job, seconds in (
-        (jobs.reap, _REAP_SECONDS),
-        (jobs.intake, _INTAKE_SECONDS),
-        (jobs.deliver, _DELIVER_SECONDS),
-        (jobs.anchor, _ANCHOR_SECONDS),
-    ):
-        scheduler.add_job(job, "interval", seconds=seconds, next_run_time=now)
+    for job, seconds, arguments in planned:
+        scheduler.add_job(job, "interval", args=arguments, seconds=seconds, next_run_time=now)
     return scheduler

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import traceback
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import BinaryIO
 
 import pydicom
 from pydicom import config
-from pydicom.dataset import FileDataset
+from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import Tag
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
@@ -44,9 +47,15 @@ ENHANCED_CT: tuple[str, ...] = (EnhancedCTImageStorage, LegacyConvertedEnhancedC
 
 PARSE_ERRORS = (
     InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError,
-    NotImplementedError, OverflowError, RecursionError, MemoryError, struct.error, zlib.error, OSError,
+    NotImplementedError, ArithmeticError, RecursionError, MemoryError, struct.error, zlib.error, OSError,
 )  # fmt: skip
 """What pydicom raises on hostile or broken bytes."""
+
+MOST_HEADER_BYTES = 16 << 20
+"""How far a deflated data set is inflated in search of its pixel data: kilobytes may inflate to gigabytes."""
+MOST_INFLATED_BYTES = 64 << 20
+"""How much a deflated image may be as a whole: 4096 x 4096 samples and a header as long as it may be."""
+_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 class UnreadableDicomError(NodeError):
@@ -61,8 +70,64 @@ def read_header(source: Path | BinaryIO, name: object, keywords: Sequence[str] |
     """
     wanted = [Tag(keyword) for keyword in keywords] if keywords is not None else None
     try:
-        header = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=list(wanted) if wanted else None)
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                header = _read(file, MOST_HEADER_BYTES, wanted, to_pixels=True)
+        else:
+            header = _read(source, MOST_HEADER_BYTES, wanted, to_pixels=True)
         header.file_meta.TransferSyntaxUID  # noqa: B018 - its absence is an AttributeError now and not later
     except PARSE_ERRORS as problem:
         raise UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem=type(problem).__name__) from problem
     return header
+
+
+def read_image(path: Path) -> FileDataset:
+    """The whole data set with its pixel data, to be decoded. Raises whatever of PARSE_ERRORS pydicom does."""
+    with path.open("rb") as file:
+        return _read(file, MOST_INFLATED_BYTES, None, to_pixels=False)
+
+
+def unreadable(problem: BaseException, name: object) -> UnreadableDicomError:
+    """For what nobody foresaw: the kind of the problem and the line it came from, never what the file holds."""
+    place = traceback.extract_tb(problem.__traceback__)[-1:]
+    where = "".join(f" in {Path(frame.filename).name}:{frame.lineno}" for frame in place)
+    return UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem=type(problem).__name__ + where)
+
+
+def _read(file: BinaryIO, most_bytes: int, wanted: Sequence[BaseTag] | None, *, to_pixels: bool) -> FileDataset:
+    """What `pydicom.dcmread` does, except that a deflated data set inflates to `most_bytes` at most."""
+    start = file.tell()
+    preamble = read_preamble(file, force=False)
+    meta = FileMetaDataset(_read_file_meta_info(file))
+    tags: list[BaseTag | int] | None = list(wanted) if wanted else None
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        file.seek(start)
+        return pydicom.dcmread(file, stop_before_pixels=to_pixels, specific_tags=tags)
+    content, whole = _inflate(file.read(), most_bytes)
+    stop = _Stop() if to_pixels else None
+    dataset = read_dataset(io.BytesIO(content), False, True, stop_when=stop, specific_tags=tags)
+    if not whole and not (stop and stop.at_pixels):
+        raise ValueError(f"inflates to more than {most_bytes} bytes")
+    # An empty buffer: pydicom would keep the inflated bytes for as long as the header lives.
+    header = FileDataset(io.BytesIO(), dataset, preamble, meta, is_implicit_VR=False, is_little_endian=True)
+    header.set_original_encoding(False, True, dataset.original_character_set)
+    return header
+
+
+def _inflate(deflated: bytes, most_bytes: int) -> tuple[bytes, bool]:
+    """The first `most_bytes` at most, and whether that is all. Raises zlib.error."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = inflater.decompress(deflated, most_bytes)
+    if not inflater.eof and len(content) < most_bytes:
+        raise zlib.error("the deflated data set is cut off")
+    return content, inflater.eof
+
+
+class _Stop:
+    """Ends the reading at the pixel data, and remembers that it did."""
+
+    at_pixels = False
+
+    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        self.at_pixels = tag in _PIXEL_TAGS
+        return self.at_pixels

@@ -13,12 +13,15 @@ from dicom_node.settings import Settings
 _PATIENCE_SECONDS = 5.0
 """So long the listener of a node that was killed may still have the port."""
 
+_TIDY_SECONDS = 5.0
+
 
 def listener_main(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
-    """Listen until asked to stop. Raises NodeError(PORT_IN_USE), SettingsError."""
+    """Listen until asked to stop. Raises NodeError(PORT_IN_USE, CANNOT_LISTEN), SettingsError."""
     listener = _started(settings, catalog, stop)
     try:
-        stop.wait()
+        while not stop.wait(_TIDY_SECONDS):
+            listener.tidy()
     finally:
         listener.stop()
 

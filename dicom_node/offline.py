@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -32,7 +33,9 @@ from dicom_node.settings import Settings
 from dicom_node.watch.story import Story, case_lines, series_story
 from dicom_node.work.lease import reap_lost_leases
 from dicom_node.worker import work_once
+from dissm_engine.errors import DissmError
 
+_log = structlog.get_logger()
 _PROCESS = "process"
 _LOOK_SECONDS = 0.3
 _UNFINISHED = (CaseState.QUEUED, CaseState.RUNNING, CaseState.DELINEATED)
@@ -82,8 +85,8 @@ def process_folders(
         admit_stacks(catalog, settings, process=_PROCESS)
         _work(catalog, settings, load, jobs, watch)
         _copy_objects(catalog, settings, out)
+        anchor_head(catalog, settings.node.audit_anchor, process=_PROCESS)
         with catalog.read() as session:
-            anchor_head(session, settings.node.audit_anchor)
             return OfflineReport(imports, tuple(_all_series(session)), tuple(case_lines(session, 1_000_000)))
     finally:
         catalog.close()
@@ -107,8 +110,9 @@ def _import(catalog: Catalog, settings: Settings, source: Path) -> ImportCounts 
 
 
 def _work(catalog: Catalog, settings: Settings, load: EngineLoader, jobs: int, watch: Watch) -> None:
-    """Work until no case waits; a case whose worker died is tried again like anywhere else."""
+    """Work until no case waits; a case whose worker died or fell is tried again like anywhere else."""
     while _waiting(catalog):
+        attempts = _attempts(catalog)
         reap_lost_leases(catalog, settings.work.attempts, process=_PROCESS)
         stop = threading.Event()
         with _executor(jobs) as pool:
@@ -122,7 +126,12 @@ def _work(catalog: Catalog, settings: Settings, load: EngineLoader, jobs: int, w
                 raise
         watch(_lines(catalog))
         for ended in running:
-            ended.result()
+            problem = ended.exception()
+            # Where no case was even taken, the next round would end like this one.
+            if isinstance(problem, DissmError) or (problem and _attempts(catalog) == attempts):
+                raise problem
+            if problem:
+                _log.error("a worker fell, its case is tried again", exc_info=problem)
 
 
 def _executor(jobs: int) -> Executor:
@@ -144,6 +153,12 @@ def _work_off(settings: Settings, load: EngineLoader, name: str, stop: threading
 def _waiting(catalog: Catalog) -> int:
     with catalog.read() as session:
         return session.scalar(select(func.count()).select_from(Case).where(Case.state.in_(_UNFINISHED))) or 0
+
+
+def _attempts(catalog: Catalog) -> int:
+    """How often any case was ever taken."""
+    with catalog.read() as session:
+        return session.scalar(select(func.sum(Case.attempt))) or 0
 
 
 def _lines(catalog: Catalog) -> list[Story]:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from dicom_node.admit.phase import gate_phase
 from dicom_node.admit.phase_text import PhaseVerdict
+from dicom_node.assemble.settle import INCOMPLETE
 from dicom_node.assemble.volume import read_volume
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
@@ -21,8 +22,17 @@ from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Instance, ResultObject
 from dicom_node.catalog.transitions import advance_case
 from dicom_node.ct_stack import CtStack
-from dicom_node.reasons import NO_LIVER, RESULT_REJECTED, SPOOL_DAMAGED, NodeError, RefusalError, plain_facts
+from dicom_node.reasons import (
+    NO_LIVER,
+    RESULT_REJECTED,
+    SERIES_INCOMPLETE,
+    SPOOL_DAMAGED,
+    NodeError,
+    RefusalError,
+    plain_facts,
+)
 from dicom_node.results.identity import ObjectKind
+from dicom_node.results.modules import empty_type_2
 from dicom_node.results.proof import Proof, prove
 from dicom_node.results.write import WrittenObject, write_results
 from dicom_node.settings import Settings
@@ -63,13 +73,13 @@ def process_case(work: CaseWork) -> CaseState:
         stack = _read_stack(work, source)
         delineation = _delineate(work, stack)
         phase = gate_phase(stack.headers, delineation.tissue_hu, work.settings.admit)
-        if not _note_delineation(work, delineation, phase):
+        if not _note_delineation(work, source, delineation, phase):
             return CaseState.HELD
         written = write_results(
             stack, delineation, work.settings.results, _results_folder(work), input_digest=source.input_digest,
-            created_at=source.created_at, mark=Verdict.REVIEW if phase.needs_review else None,
+            created_at=source.created_at, mark=Verdict.REVIEW if _doubts(source, phase) else None,
         )  # fmt: skip
-        return _note_proven(work, written, _prove(stack, delineation, written))
+        return _note_proven(work, stack, written, _prove(stack, delineation, written))
     except LeaseLost:
         raise
     except RefusalError as refusal:
@@ -85,6 +95,8 @@ class _Source:
     instances: tuple[Instance, ...]
     input_digest: str
     created_at: datetime
+    incomplete: bool
+    """The sender broke off, or was still sending at the hard cap (C3)."""
 
 
 def _source(work: CaseWork) -> _Source:
@@ -92,7 +104,8 @@ def _source(work: CaseWork) -> _Source:
         case = held_case(session, work.lease)
         ids = list(case.stack.instance_ids)
         found = {row.id: row for row in session.scalars(select(Instance).where(Instance.id.in_(ids)))}
-        return _Source(tuple(found[number] for number in ids), case.stack.input_digest, case.created_at)
+        incomplete = case.stack.series.completeness == INCOMPLETE
+        return _Source(tuple(found[number] for number in ids), case.stack.input_digest, case.created_at, incomplete)
 
 
 def _read_stack(work: CaseWork, source: _Source) -> CtStack:
@@ -123,15 +136,16 @@ def _delineate(work: CaseWork, stack: CtStack) -> Delineation:
         raise
 
 
-def _note_delineation(work: CaseWork, found: Delineation, phase: PhaseVerdict) -> bool:
+def _note_delineation(work: CaseWork, source: _Source, found: Delineation, phase: PhaseVerdict) -> bool:
     """Write down what the engine found; False when its result must not leave."""
     rejected = found.findings.verdict is Verdict.REJECT and not work.settings.results.send_rejected
-    verdict = _stricter(found.findings.verdict, phase)
+    verdict = _stricter(found.findings.verdict, doubts=_doubts(source, phase))
     facts: dict[str, Any] = {
         "volume_ml": round(found.volume_ml, 1),
         "verdict": verdict,
         "estimated_dsc": _finite(found.findings.estimated_dsc),
         "phase": phase.phase,
+        "incomplete": source.incomplete,
         "bundle_digest": found.bundle_digest,
         "seconds": _numbers(found.stage_seconds),
     }
@@ -139,7 +153,7 @@ def _note_delineation(work: CaseWork, found: Delineation, phase: PhaseVerdict) -
         case = held_case(session, work.lease)
         case.bundle_digest, case.phase, case.verdict = found.bundle_digest, phase.phase, verdict
         case.volume_ml = found.volume_ml
-        case.results = _results(found, phase)
+        case.results = _results(source, found, phase)
         advance_case(session, case, CaseEvent.FIELD_READY, process=work.process, **facts)
         if rejected:
             end_lease(case)
@@ -150,9 +164,14 @@ def _note_delineation(work: CaseWork, found: Delineation, phase: PhaseVerdict) -
     return not rejected
 
 
-def _stricter(engine: Verdict, phase: PhaseVerdict) -> Verdict:
-    """A phase that the engine was not made for needs a look, however sure the engine is of itself."""
-    return Verdict.REVIEW if engine is Verdict.ACCEPT and phase.needs_review else engine
+def _doubts(source: _Source, phase: PhaseVerdict) -> bool:
+    """A phase that the engine was not made for, or a series that may lack images, needs a look."""
+    return phase.needs_review or source.incomplete
+
+
+def _stricter(engine: Verdict, *, doubts: bool) -> Verdict:
+    """What the node doubts is looked at, however sure the engine is of itself."""
+    return Verdict.REVIEW if engine is Verdict.ACCEPT and doubts else engine
 
 
 def _results_folder(work: CaseWork) -> Path:
@@ -166,7 +185,7 @@ def _prove(stack: CtStack, found: Delineation, written: tuple[WrittenObject, ...
     return prove(stack, found, paths[ObjectKind.SEG], paths.get(ObjectKind.SURFACE))
 
 
-def _note_proven(work: CaseWork, written: tuple[WrittenObject, ...], proof: Proof) -> CaseState:
+def _note_proven(work: CaseWork, stack: CtStack, written: tuple[WrittenObject, ...], proof: Proof) -> CaseState:
     numbers = proof.to_json()
     with work.catalog.write() as session:
         case = held_case(session, work.lease)
@@ -176,6 +195,7 @@ def _note_proven(work: CaseWork, written: tuple[WrittenObject, ...], proof: Proo
         advance_case(
             session, case, CaseEvent.OBJECTS_PROVEN, process=work.process, proof=numbers,
             objects={item.kind: {"sop_instance_uid": item.sop_instance_uid, "digest": item.digest} for item in written},
+            empty_in_source=empty_type_2(stack.headers[0]),
         )  # fmt: skip
         return CaseState(case.state)
 
@@ -202,10 +222,13 @@ def _end(work: CaseWork, event: CaseEvent, reason: Reason, facts: dict[str, Any]
         return CaseState(case.state)
 
 
-def _results(found: Delineation, phase: PhaseVerdict) -> dict[str, Any]:
+def _results(source: _Source, found: Delineation, phase: PhaseVerdict) -> dict[str, Any]:
+    findings = findings_as_json(found.findings)
+    if source.incomplete:
+        findings["reasons"].append(f"{SERIES_INCOMPLETE.say()}; {SERIES_INCOMPLETE.cure}")
     return {
         "seconds": _numbers(found.stage_seconds),
-        "findings": findings_as_json(found.findings),
+        "findings": findings,
         "tissue_hu": _numbers(found.tissue_hu),
         "phase": {"phase": phase.phase, "evidence": phase.evidence},
         "bundle": {"name": found.bundle_name, "version": found.bundle_version, "digest": found.bundle_digest},

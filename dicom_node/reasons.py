@@ -46,12 +46,31 @@ def _plain(value: object) -> str | int | float | bool | None:
 
 # Settings and the node itself
 SETTINGS_UNREADABLE = Reason("SETTINGS_UNREADABLE", "{file}: {problem}", "correct the file, then run dissm-node check")
+SETTINGS_MISSING = Reason(
+    "SETTINGS_MISSING", "there is no settings file {file}", "name it by --settings, or run where it lies"
+)
 SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {key} {problem}", "correct the key, then run dissm-node check")
+CANNOT_LISTEN = Reason(
+    "CANNOT_LISTEN",
+    "port {port} on {address} cannot be listened on: {problem}",
+    "listen.address must be an address of this machine; a port below 1024 needs the right to it",
+)
 PORT_IN_USE = Reason(
     "PORT_IN_USE", "port {port} on {address} is in use", "stop the other program or change listen.port"
 )
 DATABASE_UNUSABLE = Reason(
     "DATABASE_UNUSABLE", "the database {database} cannot be used: {problem}", "look at node.data_folder and its rights"
+)
+NEVER_STARTED = Reason(
+    "NEVER_STARTED",
+    "there is no database {database}: the node was never started with these settings",
+    "start it, or name the right file by --settings; a relative node.data_folder counts from where the command runs",
+)
+DRIVER_MISSING = Reason(
+    "DRIVER_MISSING", "the driver of {database} is not installed: {problem}", "pip install it beside dissm-node"
+)
+FILE_UNUSABLE = Reason(
+    "FILE_UNUSABLE", "{file}: {problem}", "name another file or folder, or give this user the right to it"
 )
 AUDIT_BROKEN = Reason(
     "AUDIT_BROKEN", "the audit chain is broken: {problem}", "keep the database as it is, run dissm-node audit verify"
@@ -65,6 +84,17 @@ NODE_RUNNING = Reason(
 NODE_NOT_UP = Reason("NODE_NOT_UP", "the node did not come up: {problem}", "run dissm-node check")
 DEMO_SEND_FAILED = Reason("DEMO_SEND_FAILED", "the demo could not send its CT: {problem}", "report this")
 NOT_FOUND = Reason("NOT_FOUND", "there is no {kind} {name}", "see dissm-node cases")
+NO_SUCH_SERIES = Reason("NO_SUCH_SERIES", "there is no series {name}", "see dissm-node series")
+SERIES_NOT_RETRIABLE = Reason(
+    "SERIES_NOT_RETRIABLE",
+    "the series {name} is {state}",
+    "only a REFUSED series can be decided again; name its case to retry that",
+)
+NOT_RETRIABLE = Reason(
+    "NOT_RETRIABLE",
+    "case {case} is {state}",
+    "only REFUSED, HELD, PARKED or FAILED cases, and those nothing was sent of, can be retried",
+)
 FORBIDDEN_TRANSITION = Reason(
     "FORBIDDEN_TRANSITION", "{what} in state {state} cannot take {event}", "report this; the catalogue was not changed"
 )
@@ -78,7 +108,9 @@ UNREADABLE_HEADER = Reason(
     "UNREADABLE_HEADER", "instance {instance} cannot be read: {problem}", "send the series again"
 )
 NO_FRAME_OF_REFERENCE = Reason(
-    "NO_FRAME_OF_REFERENCE", "the images have no FrameOfReferenceUID", "results could not be placed; fix the source"
+    "NO_FRAME_OF_REFERENCE",
+    "the images have no FrameOfReferenceUID",
+    "results could not be placed; fix the source, then send the series again",
 )
 MIXED_FRAMES_OF_REFERENCE = Reason(
     "MIXED_FRAMES_OF_REFERENCE", "one stack holds {count} frames of reference", "split the series at its source"
@@ -110,6 +142,11 @@ TOO_SHORT = Reason("TOO_SHORT", "the stack covers {extent:.0f} mm, at least {lea
 SPACING_TOO_WIDE = Reason(
     "SPACING_TOO_WIDE", "slices are {spacing:.1f} mm apart, at most {most:.1f} mm is allowed", "send a thinner series"
 )
+VOLUME_TOO_LARGE = Reason(
+    "VOLUME_TOO_LARGE",
+    "{count} images of {columns} x {rows} are more than {most} million voxels",
+    "send a coarser reconstruction",
+)
 NOT_HOUNSFIELD = Reason("NOT_HOUNSFIELD", "pixels are not Hounsfield units: {problem}", "send the original CT images")
 UNREADABLE_PIXELS = Reason("UNREADABLE_PIXELS", "pixel data cannot be decoded: {problem}", "send the series again")
 UNSUPPORTED_SYNTAX = Reason(
@@ -130,10 +167,27 @@ DISK_ALMOST_FULL = Reason(
     "DISK_ALMOST_FULL", "{free_mb} MB are free, listen.disk_watermark_mb is {watermark_mb}", "make room for the spool"
 )
 OTHER_BYTES = Reason(
-    "OTHER_BYTES", "an image came again with other content under its old SOP Instance UID", "the first one is used"
+    "OTHER_BYTES",
+    "an image came again with other content under its old SOP Instance UID",
+    "the first one is used; after the series was refused for it, send it again and the new one takes its place",
 )
 CLASS_MISMATCH = Reason(
     "CLASS_MISMATCH", "an image was refused: {problem}", "the sender's request and data set must name the same object"
+)
+SERIES_INCOMPLETE = Reason(
+    "SERIES_INCOMPLETE",
+    "the sender broke off or did not come to an end: images may be missing",
+    "compare their number with the source's; an image that comes late makes a new result by itself",
+)
+INSTANCE_TOO_LARGE = Reason(
+    "INSTANCE_TOO_LARGE",
+    "an image has {size_mb} MB, listen.largest_instance_mb is {most_mb}",
+    "send single-frame CT images, or raise the limit",
+)
+SERIES_TOO_LARGE = Reason(
+    "SERIES_TOO_LARGE",
+    "the series has {size_mb} MB, listen.largest_series_mb is {most_mb}",
+    "send a smaller reconstruction, or raise the limit",
 )
 STORE_FAILED = Reason("STORE_FAILED", "an image could not be stored: {problem}", "look at the disk of the spool")
 NOTHING_TO_IMPORT = Reason("NOTHING_TO_IMPORT", "{source} holds no DICOM file", "name a folder or tar of DICOM files")
@@ -165,7 +219,9 @@ ATTEMPTS_EXHAUSTED = Reason(
     "ATTEMPTS_EXHAUSTED", "{attempts} attempts failed", "look at the log, then dissm-node retry"
 )
 SPOOL_DAMAGED = Reason(
-    "SPOOL_DAMAGED", "instance {instance} in the spool is missing or changed", "look at the disk; send the series again"
+    "SPOOL_DAMAGED",
+    "instance {instance} in the spool is missing or changed",
+    "look at the disk; send the series again, then dissm-node retry",
 )
 ENGINE_FAILED = Reason("ENGINE_FAILED", "the engine stopped: {problem}", "look at the log, then dissm-node retry")
 RESULT_REJECTED = Reason(
@@ -182,6 +238,11 @@ SURFACE_NOT_ON_SEG = Reason(
 # Delivery
 DELIVERY_REFUSED = Reason(
     "DELIVERY_REFUSED", "destination {destination} refused for good: {problem}", "fix it there, then dissm-node retry"
+)
+NOTHING_SENT = Reason(
+    "NOTHING_SENT",
+    "nothing was sent: no destination wants {kinds}",
+    "correct the destinations, then dissm-node retry: what was proven is sent then",
 )
 OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
 

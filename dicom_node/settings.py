@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydicom.datadict import tag_for_keyword
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
-from dicom_node.reasons import SETTINGS_INVALID, SETTINGS_UNREADABLE, SettingsError
+from dicom_node.reasons import SETTINGS_INVALID, SETTINGS_MISSING, SETTINGS_UNREADABLE, SettingsError
 
-AeTitle = Annotated[str, Field(pattern=r"^[\x20-\x5B\x5D-\x7E]{1,16}$")]
+AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[\x21-\x5B\x5D-\x7E][\x20-\x5B\x5D-\x7E]*$")]
+"""PS3.5 6.2: at most 16 characters, no backslash, not blank."""
 Port = Annotated[int, Field(ge=1, le=65535)]
+SeriesNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 ANCHOR_NAME = "audit.head"
 
@@ -31,6 +39,18 @@ class NodeSettings(Section):
     bundle: Path | None = None
     """None: the bundle that ships with the engine."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, url: str | None) -> str | None:
+        """Whether a driver is installed and the server answers is seen when it is opened."""
+        try:
+            if url is not None:
+                make_url(url).get_dialect()
+        except ArgumentError as problem:
+            # The URL may hold a password: it is not repeated.
+            raise ValueError('is no database URL such as "postgresql+psycopg://user@host/name"') from problem
+        return url
 
     @property
     def catalog_url(self) -> str:
@@ -61,9 +81,21 @@ class ListenSettings(Section):
     maximum_pdu: int = Field(131072, ge=4096, le=131072)
     idle_seconds: float = Field(60, gt=0)
     disk_watermark_mb: int = Field(2048, ge=0)
+    largest_instance_mb: int = Field(256, ge=1)
+    largest_series_mb: int = Field(8192, ge=1)
     other_sop_classes: Literal["refuse", "discard"] = "refuse"
     sync: bool = True
     """fsync before Success. Off only for measuring what it costs."""
+
+    @field_validator("calling_addresses")
+    @classmethod
+    def _are_addresses(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            try:
+                ipaddress.ip_network(entry, strict=False)
+            except ValueError as problem:
+                raise ValueError(f"holds {entry!r}, which is no address and no network") from problem
+        return entries
 
 
 class AssembleSettings(Section):
@@ -87,6 +119,45 @@ class Rule(Section):
     unknown: Literal["admit", "refuse"] = "admit"
     negate: bool = False
 
+    @field_validator("attribute")
+    @classmethod
+    def _is_known(cls, attribute: str) -> str:
+        """A misspelt one would be missing in every header, and so the rule unknown for ever."""
+        if tag_for_keyword(attribute) is None and not re.fullmatch(r"[0-9a-fA-F]{8}", attribute):
+            raise ValueError(f"{attribute!r} is no DICOM keyword and no tag of eight hexadecimal digits")
+        return attribute
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        """What the operator cannot use would make the rule unknown for every series."""
+        if self.operator == "regex":
+            _check_pattern(self.value)
+        elif self.operator == "range":
+            _check_range(self.value)
+        elif self.operator == "one_of" and not (isinstance(self.value, tuple) and self.value):
+            raise ValueError("one_of needs a list of values")
+        elif self.operator == "equals" and (self.value is None or isinstance(self.value, tuple)):
+            raise ValueError("equals needs one value")
+        return self
+
+
+def _check_pattern(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise ValueError("regex needs a pattern")
+    try:
+        re.compile(pattern)
+    except re.error as problem:
+        raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
+
+
+def _check_range(limits: object) -> None:
+    try:
+        low, high = (float(limit) for limit in limits) if isinstance(limits, tuple) else (math.nan, math.nan)
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not low <= high:
+        raise ValueError("range needs two numbers, the lower one first")
+
 
 class AdmitSettings(Section):
     """Which series are processed (C4)."""
@@ -106,6 +177,8 @@ class WorkSettings(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     attempts: int = Field(3, ge=1)
     lease_seconds: float = Field(120, gt=1)
+    stalled_minutes: float = Field(30, gt=0)
+    """A case that makes no progress for so long ends its worker (C10)."""
 
 
 class ResultSettings(Section):
@@ -114,8 +187,14 @@ class ResultSettings(Section):
     seg_frames: Literal["all", "liver"] = "all"
     surface: bool = True
     send_rejected: bool = False
-    seg_series_number: int = 9101
-    surface_series_number: int = 9102
+    seg_series_number: SeriesNumber = 9101
+    surface_series_number: SeriesNumber = 9102
+
+    @model_validator(mode="after")
+    def _numbers_differ(self) -> Self:
+        if self.seg_series_number == self.surface_series_number:
+            raise ValueError("seg_series_number and surface_series_number are equal")
+        return self
 
 
 class Destination(Section):
@@ -130,6 +209,9 @@ class Destination(Section):
     timeout_seconds: float = Field(30, gt=0)
     first_retry_seconds: float = Field(10, gt=0)
     longest_retry_seconds: float = Field(1800, gt=0)
+    most_failures: int = Field(20, ge=1)
+    """So often the destination may fail one object, or not answer, before it counts as refused. Attempts that do not
+    reach it are without limit."""
 
 
 class Settings(Section):
@@ -150,17 +232,36 @@ class Settings(Section):
             raise ValueError("two destinations have the same name")
         return destinations
 
+    @model_validator(mode="after")
+    def _every_destination_gets_something(self) -> Self:
+        made = {"seg", "surface"} if self.results.surface else {"seg"}
+        for destination in self.destinations:
+            if not made & set(destination.objects):
+                raise ValueError(f"destination {destination.name} wants no object that is made (see results.surface)")
+        return self
+
 
 def load_settings(file: Path) -> Settings:
     """Read and check settings.toml. Raises SettingsError that names the file, the key and the problem."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise SettingsError(SETTINGS_MISSING, file=file) from problem
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise SettingsError(SETTINGS_UNREADABLE, file=file, problem=problem) from problem
     try:
         return Settings.model_validate(content)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        said = "is not a known key" if first["type"] == "extra_forbidden" else f"is {first['input']!r}: {first['msg']}"
-        raise SettingsError(SETTINGS_INVALID, file=file, key=key, problem=said) from problem
+        first: Any = problem.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the settings"
+        raise SettingsError(SETTINGS_INVALID, file=file, key=key, problem=_problem_of(first)) from problem
+
+
+def _problem_of(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "is not a known key"
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "value_error":
+        return f"is wrong: {error['ctx']['error']}"
+    return f"is {error['input']!r}: {error['msg']}"

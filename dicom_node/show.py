@@ -100,25 +100,40 @@ def print_offline(console: Console, report: dict[str, Any], out: Path) -> None:
 
 def print_cases(console: Console, cases: list[dict[str, Any]]) -> None:
     """One line a case."""
-    table = _table("case", "state", "phase", "verdict", "volume", "since", "reason")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("case", "state", "phase", "verdict", "volume", "since"):
+        table.add_column(column, no_wrap=True)
     for case in cases:
         working = f" {case['stage']} {case['stage_done']:.0%}" if case["stage"] else ""
-        table.add_row(
-            case["case"], _coloured(case["state"], working), case["phase"] or "", _coloured(case["verdict"]),
-            _ml(case["volume_ml"]), case["changed_at"], Text(case["reason"] or ""),
+        _add_row(
+            table, case["case"], _coloured(case["state"], working), case["phase"] or "", _coloured(case["verdict"]),
+            _ml(case["volume_ml"]), case["changed_at"],
         )  # fmt: skip
     console.print(table if cases else "no cases")
+    for case in cases:
+        if case["reason"]:
+            _line(console, Text.assemble((case["case"], "bold"), ": ", case["reason"]))
+
+
+def print_series_lines(console: Console, found: list[dict[str, Any]]) -> None:
+    """One line a series, with the UID that `explain` takes."""
+    for series in found:
+        state = _coloured(series["state"])
+        state.pad_right(max(0, 10 - len(state)))
+        _line(console, Text.assemble(state, series["series_instance_uid"], f" {series['reason_code'] or ''}"))
+    if not found:
+        console.print("no series")
 
 
 def print_case(console: Console, story: dict[str, Any]) -> None:
     """The whole story of one case."""
-    console.print(_facts(f"case {story['case']}", [
+    _print_facts(console, f"case {story['case']}", [
         ("state", story["state"]), ("reason", story["reason"]), ("attempt", story["attempt"]),
         ("phase", story["phase"]), ("verdict", story["verdict"]), ("volume", _ml(story["volume_ml"])),
         ("created", story["created_at"]), ("changed", story["changed_at"]),
         ("series", story["series"]["series_instance_uid"]), ("stack", story["stack"]["label"]),
         ("images", story["stack"]["images"]), ("bundle", story["bundle_digest"]),
-    ]))  # fmt: skip
+    ])  # fmt: skip
     _print_results(console, story["results"])
     print_stack(console, story["stack"])
     _print_objects(console, story["objects"])
@@ -127,7 +142,7 @@ def print_case(console: Console, story: dict[str, Any]) -> None:
 
 def print_series(console: Console, story: dict[str, Any]) -> None:
     """Why a series was admitted or refused, rule by rule."""
-    console.print(_facts("series", [(name, story[name]) for name in _SERIES_FACTS]))
+    _print_facts(console, "series", [(name, story[name]) for name in _SERIES_FACTS])
     for stack in story["stacks"]:
         print_stack(console, stack)
         for case in stack["cases"]:
@@ -144,7 +159,7 @@ def print_stack(console: Console, stack: dict[str, Any]) -> None:
         console.print(Text(f"  {stack['reason']}"))
     table = _table("rule", "outcome", "what was seen")
     for item in stack["evidence"]:
-        table.add_row(str(item.get("rule", "")), _coloured(item.get("outcome")), Text(str(item.get("seen", ""))))
+        _add_row(table, str(item.get("rule", "")), _coloured(item.get("outcome")), str(item.get("seen", "")))
     if stack["evidence"]:
         console.print(table)
 
@@ -157,7 +172,7 @@ def print_status(console: Console, status: NodeStatus) -> None:
     table = _table("process", "pid", "running since", "last heartbeat")
     for process in status.processes:
         silent = Text(f"{process.seconds_silent:.0f} s ago", _GOOD if process.alive else _BAD)
-        table.add_row(process.name, str(process.pid), process.started_at, silent)
+        _add_row(table, process.name, str(process.pid), process.started_at, silent)
     if status.processes:
         console.print(table)
     for name, counts in (("series", status.series), ("cases", status.cases), ("deliveries", status.deliveries)):
@@ -171,13 +186,11 @@ def print_audit(console: Console, rows: Iterable[dict[str, Any]]) -> None:
     """Audit rows, oldest first: what happened, and beneath it the facts, long ones shortened (`--json` has all)."""
     for row in rows:
         moved = f" {row['from_state'] or ''} > {row['to_state']}" if row["to_state"] else ""
-        subject = f"{row['subject_kind']} {_shortened(row['subject'])}"
-        console.print(
-            Text.assemble(
-                (f"{row['id']:>6} {row['at'][:19]} ", "dim"), f"{row['process']:<10} {subject:<26} ",
-                (row["event"], "bold"), moved, (f" {row['reason_code'] or ''}", _BAD),
-            )
-        )  # fmt: skip
+        # The subject last and whole: it is what `show` and `explain` ask for.
+        _line(console, Text.assemble(
+            (f"{row['id']:>6} {row['at'][:19]} ", "dim"), f"{row['process']:<10} ", (row["event"], "bold"), moved,
+            (f" {row['reason_code']}" if row["reason_code"] else "", _BAD), f" {row['subject_kind']} {row['subject']}",
+        ))  # fmt: skip
         if row["facts"]:
             console.print(Padding(Text(_short(row["facts"]), "dim"), (0, 0, 0, 27)))
 
@@ -190,7 +203,7 @@ def _print_results(console: Console, results: dict[str, Any]) -> None:
     for item in findings.get("items", []):
         limits = f"{_number(item['low'])} ... {_number(item['high'])}"
         mark = Text("remarkable", _BUSY) if item["remarkable"] else Text("")
-        table.add_row(item["name"], f"{_number(item['value'])} {item['unit']}", limits, mark)
+        _add_row(table, item["name"], f"{_number(item['value'])} {item['unit']}", limits, mark)
     if findings.get("items"):
         console.print(table)
     for title, numbers in (("seconds", results.get("seconds", {})), ("tissue HU", results.get("tissue_hu", {}))):
@@ -200,15 +213,14 @@ def _print_results(console: Console, results: dict[str, Any]) -> None:
 
 
 def _print_objects(console: Console, objects: list[dict[str, Any]]) -> None:
-    table = _table("object", "attempt", "SOP Instance UID", "file in the spool", "deliveries")
     for item in objects:
-        sent = "\n".join(
-            f"{to['destination']}: {to['state']} after {to['attempts']} {to['last_error'] or ''}".rstrip()
+        sent = [
+            (to["destination"], f"{to['state']} after {to['attempts']} {to['last_error'] or ''}".rstrip())
             for to in item["deliveries"]
-        )
-        table.add_row(item["kind"], str(item["attempt"]), item["sop_instance_uid"], item["path"], Text(sent))
+        ]
+        facts = [("SOP Instance UID", item["sop_instance_uid"]), ("file in the spool", item["path"]), *sent]
+        _print_facts(console, f"{item['kind']} of attempt {item['attempt']}", facts)
     if objects:
-        console.print(table)
         console.print(Text("proof: " + _short(objects[-1]["proof"])))
 
 
@@ -219,14 +231,22 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _facts(title: str, pairs: list[tuple[str, Any]]) -> Table:
-    table = Table(box=None, title=title, title_justify="left", show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in pairs:
-        if value not in {None, ""}:
-            table.add_row(name, _coloured(str(value)))
-    return table
+def _add_row(table: Table, *cells: str | Text) -> None:
+    """What came from elsewhere is no markup: a rule may be called "[/x]"."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+
+
+def _line(console: Console, line: Text) -> None:
+    """One line, however narrow the terminal: a UID that is broken in two cannot be pasted."""
+    console.print(line, soft_wrap=True)
+
+
+def _print_facts(console: Console, title: str, pairs: list[tuple[str, Any]]) -> None:
+    _line(console, Text(title, "bold"))
+    shown = [(name, value) for name, value in pairs if value not in {None, ""}]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        _line(console, Text.assemble((f"  {name:<{width}}  ", "dim"), _coloured(str(value))))
 
 
 def _coloured(value: Any, more: str = "") -> Text:

@@ -17,10 +17,12 @@ from types import FrameType
 from typing import Literal
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, open_catalog
-from dicom_node.child import UNUSABLE, last_failure, run_child
+from dicom_node.catalog.processes import ENDED, last_failure
+from dicom_node.child import UNUSABLE, run_child
 from dicom_node.logs import configure_logs
 from dicom_node.reasons import CHILD_UNUSABLE, NODE_RUNNING, NodeError
 from dicom_node.settings import NodeSettings, Settings
@@ -29,8 +31,9 @@ _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 20.0
 _FIRST_REST_SECONDS = 0.5
 _LONGEST_REST_SECONDS = 30.0
+_MOST_DOUBLINGS = 10
 _STEADY_SECONDS = 60.0
-"""A child that lived so long is restarted as if it were its first fall."""
+"""A child that lived so long could work: it is restarted as if it were its first fall."""
 _log = structlog.get_logger()
 
 LISTENER = "dicom_node.listener:listener_main"
@@ -80,6 +83,8 @@ class _Child:
     started_at: float = 0.0
     falls: int = 0
     starts: int = 0
+    steady: bool = False
+    """Whether it lived for _STEADY_SECONDS before it fell."""
     rest_until: float = field(default=0.0)
 
     def start(self) -> None:
@@ -97,8 +102,10 @@ class _Child:
         code = self.process.exitcode or 0
         self.process = None
         now = time.monotonic()
-        self.falls = 1 if now - self.started_at > _STEADY_SECONDS else self.falls + 1
-        self.rest_until = now + min(_FIRST_REST_SECONDS * 2 ** (self.falls - 1), _LONGEST_REST_SECONDS)
+        self.steady = now - self.started_at > _STEADY_SECONDS
+        self.falls = 1 if self.steady else self.falls + 1
+        rest = _FIRST_REST_SECONDS * 2 ** min(self.falls - 1, _MOST_DOUBLINGS)
+        self.rest_until = now + min(rest, _LONGEST_REST_SECONDS)
         return code
 
 
@@ -111,9 +118,12 @@ def _keep_alive(catalog: Catalog, children: list[_Child], stop: threading.Event)
             elif not child.process.is_alive():
                 code = child.note_end()
                 _log.error("process ended", child=child.name, exit_code=code, falls=child.falls)
-                _record(catalog, "PROCESS_ENDED", child=child.name, exit_code=code, falls=child.falls)
-                if code == UNUSABLE and child.starts == 1:
-                    raise NodeError(CHILD_UNUSABLE, child=child.name, problem=last_failure(catalog, child.name))
+                _record(catalog, ENDED, child=child.name, exit_code=code, falls=child.falls)
+                # One that worked for long had settings that let it work: it is worth another start.
+                if code == UNUSABLE and child.starts == 1 and not child.steady:
+                    with catalog.read() as session:
+                        problem = last_failure(session, child.name)
+                    raise NodeError(CHILD_UNUSABLE, child=child.name, problem=problem)
         stop.wait(_LOOK_SECONDS)
 
 
@@ -162,5 +172,11 @@ def _node_lock(node: NodeSettings, role: Role) -> Iterator[None]:
 
 
 def _record(catalog: Catalog, event: str, **facts: str | int) -> None:
-    with catalog.write() as session:
-        audit.append(session, process="supervisor", subject_kind="node", subject="node", event=event, facts=dict(facts))
+    """Into the audit, or at least into the log: with a full disk the listener must still live to answer 0xA700."""
+    try:
+        with catalog.write() as session:
+            audit.append(
+                session, process="supervisor", subject_kind="node", subject="node", event=event, facts=dict(facts)
+            )
+    except SQLAlchemyError as problem:
+        _log.error("not written to the audit", event_name=event, problem=type(problem).__name__, **facts)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -10,7 +13,7 @@ from dicom_node.catalog.database import Catalog
 from dicom_node.processing import CaseWork, Engine, process_case
 from dicom_node.settings import Settings
 from dicom_node.work.keeper import LeaseKeeper
-from dicom_node.work.lease import LeaseLost, abandon_lease, take_lease
+from dicom_node.work.lease import Lease, LeaseLost, abandon_lease, take_lease
 from dicom_node.work.owner import this_process
 from dissm_engine.delineation import Progress
 
@@ -37,23 +40,30 @@ def load_engine(settings: Settings) -> Engine:
 def work_until_stopped(settings: Settings, catalog: Catalog, name: str, stop: threading.Event, engine: Engine) -> None:
     """Take one case after the other. The case in hand is abandoned, to be queued again, when a stop is asked."""
     while not stop.is_set():
-        if not work_once(settings, catalog, name, engine, stop):
+        if not work_once(settings, catalog, name, engine, stop, end=_end_this_process):
             stop.wait(_IDLE_SECONDS)
 
 
 def work_once(
-    settings: Settings, catalog: Catalog, name: str, engine: Engine, stop: threading.Event | None = None
+    settings: Settings,
+    catalog: Catalog,
+    name: str,
+    engine: Engine,
+    stop: threading.Event | None = None,
+    end: Callable[[], None] | None = None,
 ) -> bool:
     """Lease the oldest queued case and process it to its end; False when nothing waits.
 
     An error without a reason gives the case back (it is tried again, at most `work.attempts` times) and escapes.
+    end: ends the process when the case makes no progress for `work.stalled_minutes`; called by another thread.
     """
     lease = take_lease(catalog, str(this_process()), settings.work.lease_seconds, process=name)
     if lease is None:
         return False
     over = False
+    work, give_up = settings.work, partial(_give_up_stalled, settings, catalog, name, lease, end)
     try:
-        with LeaseKeeper(catalog, lease, settings.work.lease_seconds) as keeper:
+        with LeaseKeeper(catalog, lease, work.lease_seconds, 60 * work.stalled_minutes, give_up) as keeper:
             state = process_case(CaseWork(catalog, settings, engine, lease, name, _stoppable(keeper.progress, stop)))
         over = True
         _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
@@ -69,6 +79,22 @@ def work_once(
                 catalog, lease, settings.work.attempts, process=name, problem="the worker stopped on an error"
             )
     return True
+
+
+def _give_up_stalled(
+    settings: Settings, catalog: Catalog, name: str, lease: Lease, end: Callable[[], None] | None
+) -> None:
+    """Nothing can stop a thread that hangs in a library: its process ends, the supervisor starts another."""
+    said = f"no progress for {settings.work.stalled_minutes:g} minutes"
+    try:
+        abandon_lease(catalog, lease, settings.work.attempts, process=name, problem=said)
+    finally:
+        if end is not None:
+            end()
+
+
+def _end_this_process() -> None:
+    os._exit(1)
 
 
 class WorkStopped(Exception):  # noqa: N818

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -59,16 +60,16 @@ class Bundle:
     def load(path: Path | None = None) -> Bundle:
         """Read a bundle from a folder or zip. Raises BundleError if anything is missing, changed or does not fit."""
         where = path or Bundle.shipped()
-        files = _read_all(where)
-        manifest = _verified(files, where)
-        tensors = {name: _tensors(files, name, where) for name in _WEIGHTS}
-        architecture = manifest["architecture"]
+        content, manifest = _manifest(where)
+        files = _verified(manifest, where)
+        tensors = {name: _tensors(files[name], name, where) for name in _WEIGHTS}
         try:
+            architecture = manifest["architecture"]
             return Bundle(
                 name=manifest["name"],
                 version=manifest["version"],
                 created=manifest["created"],
-                digest=hashlib.sha256(files[MANIFEST]).hexdigest(),
+                digest=hashlib.sha256(content).hexdigest(),
                 manifest=manifest,
                 shape=ShapeModel.from_tensors(tensors["shape.safetensors"], architecture["shape"]),
                 agent=PoseAgent.from_tensors(tensors["pose.safetensors"], architecture["pose"]),
@@ -141,41 +142,55 @@ def _contiguous(tensors: dict[str, torch.Tensor], half: bool = False) -> dict[st
     }
 
 
-def _read_all(where: Path) -> dict[str, bytes]:
-    try:
-        if where.is_file():
-            with zipfile.ZipFile(where) as archive:
-                return {item.filename: archive.read(item) for item in archive.infolist() if not item.is_dir()}
-        found = {
-            str(file.relative_to(where).as_posix()): file.read_bytes() for file in where.rglob("*") if file.is_file()
-        }
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=problem) from problem
-    if not found:
-        raise BundleError(BUNDLE_MISSING, path=where)
-    return found
-
-
-def _verified(files: dict[str, bytes], where: Path) -> dict[str, Any]:
-    if MANIFEST not in files:
+def _manifest(where: Path) -> tuple[bytes, dict[str, Any]]:
+    """The manifest as it was read and as it reads."""
+    content = _read(where, MANIFEST)
+    if content is None:
         raise BundleError(BUNDLE_MISSING, path=where)
     try:
-        manifest: dict[str, Any] = json.loads(files[MANIFEST])
+        manifest: dict[str, Any] = json.loads(content)
+        found = manifest.get("format")
         listed = {file: (entry["size"], entry["sha256"]) for file, entry in manifest["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"its manifest is unreadable: {problem}") from problem
-    if manifest.get("format") != FORMAT:
-        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"format {manifest.get('format')} is not {FORMAT}")
-    for file, (size, digest) in listed.items():
-        content = files.get(file)
-        if content is None or len(content) != size or hashlib.sha256(content).hexdigest() != digest:
+    if found != FORMAT:
+        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"format {found} is not {FORMAT}")
+    missing = [name for name in _WEIGHTS if name not in listed]
+    if missing:
+        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"its manifest does not list {', '.join(missing)}")
+    return content, manifest
+
+
+def _verified(manifest: dict[str, Any], where: Path) -> dict[str, bytes]:
+    """Every file that the manifest lists, as it says."""
+    files: dict[str, bytes] = {}
+    for file, entry in manifest["files"].items():
+        content = _read(where, file)
+        if content is None or len(content) != entry["size"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise BundleError(BUNDLE_TAMPERED, file=file)
-    return manifest
+        files[file] = content
+    return files
 
 
-def _tensors(files: dict[str, bytes], name: str, where: Path) -> dict[str, torch.Tensor]:
+def _read(where: Path, file: str) -> bytes | None:
+    """A file of the bundle, folder or zip; None where there is none."""
     try:
-        loaded: dict[str, torch.Tensor] = tensors_from_bytes(files[name])
-    except (KeyError, SafetensorError) as problem:
+        if not where.is_file():
+            path = where / file
+            return path.read_bytes() if path.is_file() else None
+        with zipfile.ZipFile(where) as archive:
+            return archive.read(file) if file in archive.namelist() else None
+    # A damaged or encrypted member comes as one of the last three.
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as problem:
+        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=problem) from problem
+
+
+def _tensors(content: bytes, name: str, where: Path) -> dict[str, torch.Tensor]:
+    try:
+        loaded: dict[str, torch.Tensor] = tensors_from_bytes(content)
+    except SafetensorError as problem:
         raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"{name}: {problem}") from problem
+    for key, value in loaded.items():
+        if not torch.isfinite(value).all():
+            raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"{name}: {key} holds values that are no numbers")
     return {key: value.float() if value.dtype == torch.float16 else value for key, value in loaded.items()}

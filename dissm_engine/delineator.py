@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ WORKING_SPACING_MM = 2.0
 _MARGIN_MM = 36.0
 _SEARCH_SPACING_MM = 8.0
 _PRIOR_SPACING_MM = 4.0
+_CLEARLY_MORE = 0.015
 
 
 @dataclass(frozen=True)
@@ -81,27 +82,34 @@ class Delineator:
             bundle_digest=self.bundle.digest,
             bundle_name=self.bundle.name,
             bundle_version=self.bundle.version,
-            tissue_hu=median_hu(best.working.hu, best.refinement.tissue, field.mm),
+            tissue_hu=median_hu(best.working.hu, best.refinement.tissue, field.mm, best.refinement.in_view),
         )
 
     def best_hypothesis(self, volume: Volume, path: PosePath, progress: Progress = silent) -> Hypothesis:
-        """Refine from the last rigid and from the non-rigid pose, keep the one that the tissue head agrees with more.
+        """Refine from the last rigid and from the non-rigid pose; the rigid one is kept only where the tissue head
+        agrees with it clearly more.
 
         Where the image is unlike anything in training, the loadings may pull the shape into a neighbour that the
         refinement, bounded by rho, cannot leave again; the mean shape in its rigid pose is then the better start.
+        Raises DelineationError when neither has an inside.
         """
-        tried = []
         ends = rigid_and_non_rigid(path)
+        tried = []
         for number, (pose, loadings) in enumerate(ends):
             progress("refine", number / len(ends))
-            tried.append(self.refined(volume, pose, loadings))
-        return max(tried, key=lambda hypothesis: hypothesis.agreement)
+            with suppress(DelineationError):
+                tried.append(self.refined(volume, pose, loadings))
+        if not tried:
+            raise DelineationError(NO_SURFACE)
+        first, last = tried[0], tried[-1]
+        return first if first.agreement > last.agreement + _CLEARLY_MORE else last
 
     def refined(self, volume: Volume, pose: Pose, loadings: npt.NDArray[np.float32]) -> Hypothesis:
-        """The prior of one pose and its refinement."""
+        """The prior of one pose and its refinement. Raises DelineationError when the prior has no inside."""
         prior = self.prior(pose, loadings)
         working = resample(volume, prior.grid, outside=AIR_HU)
-        refinement = self.refiner.refine(working, prior)
+        in_view = volume.grid.beyond_faces_mm(prior.grid.points_lps()) <= 0
+        refinement = self.refiner.refine(working, prior, in_view)
         return Hypothesis(pose, loadings, working, refinement, tissue_agreement(refinement))
 
     def prior(self, pose: Pose, loadings: npt.NDArray[np.float32]) -> SignedDistance:

@@ -66,9 +66,12 @@ class TrustModel:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> TrustModel:
-        """The inverse of `to_json`. Raises ValueError when it was fitted on other findings."""
+        """The inverse of `to_json`. Raises ValueError when it was fitted on other findings or is no number."""
         if tuple(content["findings"]) != CALIBRATED:
             raise ValueError(f"trust model was fitted on {content['findings']}, this program measures {CALIBRATED}")
+        numbers = [content[name] for name in ("center", "spread", "weight", "bias", "accept", "reject")]
+        if not all(np.isfinite(np.asarray(number, dtype=np.float64)).all() for number in numbers):
+            raise ValueError("the trust model holds values that are no numbers")
         arrays = {name: np.asarray(content[name], dtype=np.float64) for name in ("center", "spread", "weight")}
         return TrustModel(
             **arrays, bias=float(content["bias"]), accept=float(content["accept"]), reject=float(content["reject"])
@@ -90,9 +93,9 @@ def measure(
     surface on its border was cut.
     """
     field = refinement.field
-    shell = np.abs(field.mm) < 1.5 * float(field.grid.spacing.mean())
+    shell = (np.abs(field.mm) < 1.5 * float(field.grid.spacing.mean())) & refinement.in_view
     change = np.abs(refinement.change_mm[shell])
-    inside = field.mm < -3
+    inside = (field.mm < -3) & refinement.in_view
     hu = working.hu[inside] if inside.any() else np.array([0.0])
     return {
         "shape_distance": float(np.sqrt(np.mean(np.square(loadings)))) if len(loadings) else 0.0,
@@ -110,8 +113,8 @@ def measure(
 
 
 def tissue_agreement(refinement: Refinement) -> float:
-    """Share of the voxels well inside the final field that the tissue head calls liver, 0...1."""
-    inside = refinement.field.mm < -3
+    """Share of the voxels well inside the final field, and in view, that the tissue head calls liver, 0...1."""
+    inside = (refinement.field.mm < -3) & refinement.in_view
     return float((refinement.tissue[inside] == TissueClass.LIVER).mean()) if inside.any() else 0.0
 
 
@@ -124,7 +127,8 @@ def judge(values: Mapping[str, float], trust: TrustModel) -> Findings:
         for item in items
         if item.remarkable
     )
-    if estimated < trust.reject:
+    # Written so that an estimate that is no number is rejected.
+    if not estimated >= trust.reject:
         verdict, reasons = Verdict.REJECT, (f"estimated DSC is only {estimated:.2f}", *reasons)
     elif estimated < trust.accept:
         verdict, reasons = Verdict.REVIEW, (f"estimated DSC is {estimated:.2f}", *reasons)
@@ -163,7 +167,4 @@ def _edgeless_share(working: Volume, mesh: TriangleMesh) -> float:
 
 def _cut_share(mesh: TriangleMesh, ct_grid: Grid) -> float:
     """Share of the surface's vertices that lie on the CT's outer faces."""
-    ijk = ct_grid.to_voxel(mesh.vertices)
-    middle = (np.array(ct_grid.shape[::-1]) - 1) / 2
-    to_face_mm = ((middle + 0.5 - np.abs(ijk - middle)) * ct_grid.spacing).min(axis=1)
-    return float((to_face_mm < 1.5).mean())
+    return float((ct_grid.beyond_faces_mm(mesh.vertices) > -1.5).mean())

@@ -31,10 +31,8 @@ def mask_and_mesh(field: SignedDistance, ct_grid: Grid) -> tuple[npt.NDArray[np.
 
 def closed_at_border(field: SignedDistance, ct_grid: Grid) -> SignedDistance:
     """The field cut flat where the CT ends: outside its outermost voxel faces there is no organ."""
-    ijk = ct_grid.to_voxel(field.grid.points_lps())
-    middle = (np.array(ct_grid.shape[::-1]) - 1) / 2
-    beyond_faces = ((np.abs(ijk - middle) - middle - 0.5) * ct_grid.spacing).max(axis=-1)
-    return SignedDistance(np.maximum(field.mm, beyond_faces).astype(np.float32), field.grid)
+    beyond = ct_grid.beyond_faces_mm(field.grid.points_lps())
+    return SignedDistance(np.maximum(field.mm, beyond).astype(np.float32), field.grid)
 
 
 def largest_part(field: SignedDistance) -> SignedDistance:

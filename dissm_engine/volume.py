@@ -71,6 +71,11 @@ class Grid:
         k, j, i = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in self.shape), indexing="ij")
         return self.to_lps(np.stack([i, j, k], axis=-1))
 
+    def beyond_faces_mm(self, points_lps: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """How far LPS points [..., 3] lie outside the outermost voxel faces, mm [...]; negative inside them."""
+        middle = (np.array(self.shape[::-1]) - 1) / 2
+        return np.asarray(((np.abs(self.to_voxel(points_lps) - middle) - middle - 0.5) * self.spacing).max(axis=-1))
+
     def crop(self, start_kji: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
         """The sub-grid that begins at voxel `start_kji`, in the same frame."""
         affine = self.lps_from_voxel.copy()

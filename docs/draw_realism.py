@@ -25,7 +25,7 @@ from dicom_node.assemble.volume import read_volume
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator
 from dissm_engine.refine.tissues import TissueClass
-from dissm_engine.volume import AIR_HU, Grid, resample
+from dissm_engine.volume import Grid
 from training.phantom.realism import LAGS_MM, PROFILE_MM, SCALES_MM, Likeness, Specimen, measure, phantom_specimen
 from training.sources.surfaces import open_source
 
@@ -71,9 +71,8 @@ def real_specimen(name: str, text: str, engine: Delineator) -> Specimen:
     folder, _, acquisition = text.partition(":")
     volume = read_volume(sorted_files(Path(folder), int(acquisition) if acquisition else None)).volume
     found = engine.delineate(volume)
-    prior = engine.prior(found.pose, found.loadings)
-    refinement = engine.refiner.refine(resample(volume, prior.grid, outside=AIR_HU), prior)
-    tissue = with_placed(refinement.tissue, found.field.grid, PLACED_LPS[name])
+    tissue = engine.refined(volume, found.pose, found.loadings).refinement.tissue
+    tissue = with_placed(tissue, found.field.grid, PLACED_LPS[name])
     return Specimen(name, volume, found.field, tissue, found.mesh)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ if str(ROOT) not in sys.path:
     # `tests.builders` and `tests.thirdparty` are imported by name under --import-mode=importlib.
     sys.path.insert(0, str(ROOT))
 
+from tests.builders.intake import Intake  # noqa: E402
 from tests.thirdparty import missing  # noqa: E402
 
 
@@ -34,6 +36,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         missing("shared data: no such folder beside the checkout; set DISSM_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def intake(tmp_path: Path) -> Iterator[Intake]:
+    """The receiving half of a node, without processes: catalogue, spool, settings."""
+    opened = Intake(tmp_path / "node")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

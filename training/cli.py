@@ -54,10 +54,12 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="run folder with a bundle")] = Path("runs/small"),
     preset: Annotated[str, typer.Option()] = "small",
     threads: Annotated[int, typer.Option(min=1)] = 2,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    liver_label: Annotated[list[int] | None, typer.Option(help="liver's number in label maps")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Judge a run's bundle on the frozen phantoms and the livers kept out."""
-    run_evaluate(_context(out, surfaces, preset, 2026, threads, "cpu"))
+    run_evaluate(_context(out, surfaces, preset, 2026, threads, device, liver_label))
     if as_json:
         sys.stdout.write(json.dumps(read_report(out), indent=1) + "\n")
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+import torch
+
 from training.bundle_stage import run_bundle
 from training.context import RunContext
 from training.evaluate.stage import run_evaluate, run_generalisation
@@ -12,6 +14,7 @@ from training.evaluate.trust import run_trust
 from training.phantom.stage import run_anatomies
 from training.pose.stage import run_pose
 from training.refine.stage import run_finetune, run_fits, run_refine
+from training.run_record import hold_to_record
 from training.shape.stage import run_shape
 from training.sources.stage import run_surfaces
 
@@ -35,7 +38,12 @@ _log = logging.getLogger("dissm-train")
 
 
 def run(context: RunContext, first: str | None = None, last: str | None = None) -> None:
-    """Every stage from `first` to `last`. A stage that has finished marks itself, and is not run again."""
+    """Every stage from `first` to `last`. A stage that has finished marks itself, and is not run again.
+
+    Raises RunError if the folder was begun with other settings.
+    """
+    torch.set_num_threads(context.threads)
+    hold_to_record(context)
     names = list(STAGES)
     chosen = names[names.index(first or names[0]) : names.index(last or names[-1]) + 1]
     for name in chosen:

@@ -51,7 +51,8 @@ def _small() -> Preset:
 
 
 def _paper() -> Preset:
+    refine = RefinePreset.paper()
     return Preset(
         name="paper", shape=ShapePreset.paper(), phantom=PhantomPreset.paper(), pose=PosePreset.paper(),
-        refine=RefinePreset.paper(), finetune=RefinePreset.paper().finetuning(3450), trust_cases=40,
+        refine=refine, finetune=refine.finetuning(3450, fits_per_anatomy=10), trust_cases=40,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from dicom_node.admit.records import Decision, record_decisions
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.states import CaseState, SeriesState
 from dicom_node.catalog.tables import Case, Instance, Series, Stack
-from dicom_node.dicom_file import UnreadableDicomError, read_header
-from dicom_node.reasons import NOT_CHOSEN, NodeError, RefusalError, plain_facts
+from dicom_node.dicom_file import PARSE_ERRORS, UnreadableDicomError, read_header, unreadable
+from dicom_node.reasons import NOT_CHOSEN, UNREADABLE_HEADER, NodeError, RefusalError, plain_facts
 from dicom_node.settings import AdmitSettings, Settings
 
 _STANDING = tuple(state for state in CaseState if state not in {CaseState.SUPERSEDED, CaseState.REFUSED})
@@ -65,34 +65,33 @@ def decide(stacks: Sequence[StudyStack], settings: AdmitSettings) -> list[Decisi
     own = [(entry, _judged(entry, settings)) for entry in stacks if entry.undecided]
     if settings.process_all:
         return [decision for _, decision in own]
-    candidates = _candidates([entry for entry, decision in own if decision.admitted])
-    candidates += _candidates([entry for entry in stacks if not entry.undecided and entry.standing])
-    chosen = choose(candidates)
-    return [
-        _after_choice(decision, chosen[entry.stack.id].name, entry.name) if decision.admitted else decision
-        for entry, decision in own
-    ]
+    candidates = [_candidate(entry) for entry, decision in own if decision.admitted]
+    # A standing one whose images left the spool needs no choice any more.
+    candidates += [_candidate(entry) for entry in stacks if not entry.undecided and entry.standing]
+    chosen = choose([one for one in candidates if one is not None])
+    return [_after_choice(decision, chosen, entry) if decision.admitted else decision for entry, decision in own]
 
 
-def _candidates(entries: Sequence[StudyStack]) -> list[Candidate]:
-    """For the choice; a standing one whose images left the spool needs none any more."""
-    found = []
-    for entry in entries:
-        try:
-            header = read_header(entry.middle, entry.stack.id)
-        except UnreadableDicomError:
-            continue
-        found.append(candidate_of(entry.stack.id, entry.name, header, _numbers(entry.stack), standing=entry.standing))
-    return found
+def _candidate(entry: StudyStack) -> Candidate | None:
+    """For the choice; None where the header cannot be read."""
+    try:
+        header = read_header(entry.middle, entry.stack.id)
+        return candidate_of(entry.stack.id, entry.name, header, _numbers(entry.stack), standing=entry.standing)
+    except (UnreadableDicomError, *PARSE_ERRORS):
+        return None
 
 
 def _judged(entry: StudyStack, settings: AdmitSettings) -> Decision:
     """What it is goes before how it lies: a localizer is refused as one, not for its two slices."""
     stack = entry.stack
+    name = stack.instance_ids[len(stack.instance_ids) // 2]
     try:
-        judgement = judge_stack(read_header(entry.middle, stack.id), settings)
+        judgement = judge_stack(read_header(entry.middle, name), settings)
     except UnreadableDicomError as problem:
         return _refused(stack, problem, list(stack.evidence))
+    except PARSE_ERRORS as problem:
+        # One series that nobody foresaw is refused: it must not end the job that every other series waits for.
+        return _refused(stack, unreadable(problem, name), list(stack.evidence))
     evidence = [*stack.evidence, *judgement.evidence_json()]
     if judgement.kind_refusal is not None:
         return _refused(stack, judgement.kind_refusal, evidence)
@@ -107,8 +106,13 @@ def _refused(stack: Stack, refusal: NodeError, evidence: list[dict[str, Any]]) -
     return Decision(stack.id, False, refusal.reason.code, plain_facts(refusal), evidence)
 
 
-def _after_choice(decision: Decision, chosen: str, own: str) -> Decision:
-    if chosen == own:
+def _after_choice(decision: Decision, choice: Mapping[int, Candidate], entry: StudyStack) -> Decision:
+    if entry.stack.id not in choice:
+        name = entry.stack.instance_ids[len(entry.stack.instance_ids) // 2]
+        gone = UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem="only the first reading succeeded")
+        return _refused(entry.stack, gone, decision.evidence)
+    chosen = choice[entry.stack.id].name
+    if chosen == entry.name:
         line = Evidence("chosen in its study", Outcome.YES, "best of those that fit")
         return replace(decision, evidence=[*decision.evidence, line.to_json()])
     line = Evidence("chosen in its study", Outcome.NO, f"chosen: {chosen}")
@@ -144,6 +148,16 @@ def _stacks_of(session: Session, study: str, spool: Path) -> list[StudyStack]:
             if stack.revision != series.revision:
                 continue
             middle = session.get_one(Instance, stack.instance_ids[len(stack.instance_ids) // 2])
-            standing = session.scalar(select(Case.id).where(Case.stack_id == stack.id, Case.state.in_(_STANDING)))
-            found.append(StudyStack(stack, series, spool / middle.path, standing is not None))
+            found.append(StudyStack(stack, series, spool / middle.path, _has_case(session, stack)))
     return found
+
+
+def _has_case(session: Session, stack: Stack) -> bool:
+    """Also one of an earlier revision whose images are the same: it was carried over."""
+    standing = (
+        select(Case.id)
+        .join(Stack, Case.stack_id == Stack.id)
+        .where(Stack.series_id == stack.series_id, Stack.input_digest == stack.input_digest)
+        .where(Case.state.in_(_STANDING))
+    )
+    return session.scalar(standing.limit(1)) is not None

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage
 
 from dicom_node.admit.evidence import Evidence, Outcome, text_of, values_of
-from dicom_node.dicom_file import ENHANCED_CT
+from dicom_node.dicom_file import ENHANCED_CT, PARSE_ERRORS
 from dicom_node.equipment import AI_MARK, MANUFACTURER, MODEL
 from dicom_node.reasons import (
     DERIVED_REFORMAT,
@@ -51,13 +52,17 @@ def check_builtin(header: Dataset, settings: AdmitSettings) -> list[Check]:
 
 
 def _own_result(header: Dataset) -> Check:
-    """The loop guard: our equipment, also as a contributor, or the mark of an AI in the description."""
+    """The loop guard: our equipment, also as a contributor, or the mark of an AI in the description.
+
+    The mark counts on derived images only: a scanner's own series may be named "AI recon" (C4).
+    """
     makers = [header, *_items(header, "ContributingEquipmentSequence")]
     ours = any(
         text_of(one, "Manufacturer") == MANUFACTURER and text_of(one, "ManufacturerModelName") == MODEL
         for one in makers
     )
-    marked = text_of(header, "SeriesDescription").startswith(AI_MARK)
+    derived = _image_type(header)[:2] == ("DERIVED", "SECONDARY")
+    marked = derived and text_of(header, "SeriesDescription").startswith(AI_MARK)
     if ours or marked:
         seen = "made by this node's program" if ours else "described as a result of an AI"
         return Evidence("not a result of an AI", Outcome.NO, seen), RefusalError(OWN_RESULT)
@@ -121,5 +126,9 @@ def _image_type(header: Dataset) -> tuple[str, ...]:
 
 
 def _items(header: Dataset, keyword: str) -> list[Dataset]:
-    sequence = header.get(keyword)
-    return [item for item in sequence if isinstance(item, Dataset)] if sequence else []
+    """None where the attribute is missing, no sequence, or cannot be read."""
+    try:
+        value = header.get(keyword)
+        return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+    except PARSE_ERRORS:
+        return []

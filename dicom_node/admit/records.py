@@ -104,6 +104,9 @@ def _overtake_older_cases(session: Session, series: Series, stacks: Sequence[Sta
     ).all()
     for case in older:
         if case.stack.input_digest not in digests:
+            # Its worker, if it has one, hears of it when it next asks for its case.
+            case.lease_owner, case.lease_until = None, None
+            case.stage, case.stage_done = None, 0.0
             advance_case(
                 session, case, CaseEvent.OVERTAKEN, process=process, reason=OVERTAKEN, revision=series.revision
             )

@@ -64,14 +64,14 @@ def _in_range(rule: Rule, values: tuple[str, ...]) -> Outcome:
 
 
 def _matches(rule: Rule, values: tuple[str, ...]) -> Outcome:
-    """Case-insensitive search; unknown when the pattern is broken or takes longer than REGEX_SECONDS."""
+    """Case-insensitive search; unknown when the pattern is broken, takes longer than REGEX_SECONDS or cannot be run."""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _MATCH_PROGRAM],
             input=json.dumps([str(rule.value), values]), capture_output=True, text=True, timeout=REGEX_SECONDS,
             check=True,
         )  # fmt: skip
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError, OSError):
         return Outcome.UNKNOWN
     return _known(done.stdout.strip() == "True")
 

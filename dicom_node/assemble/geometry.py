@@ -28,6 +28,7 @@ from dicom_node.reasons import (
     TOO_SHORT,
     UNEVEN_SPACING,
     UNREADABLE_HEADER,
+    VOLUME_TOO_LARGE,
     RefusalError,
 )
 from dicom_node.settings import AssembleSettings
@@ -37,6 +38,9 @@ SAME_POSITION_MM = 0.05
 GAP_STEPS = 1.5
 LINE_TOLERANCE_MM = 0.5
 TILT_TOLERANCE_DEGREES = 0.3
+MOST_VOXELS = 1 << 30
+"""1000 images of 1024 x 1024, 2 GiB as a volume: beyond, a worker would be killed for its memory."""
+# The checks below ask `not x <= limit`, so that what is not a number is refused too.
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -98,7 +102,7 @@ def _check_positions(planes: Sequence[ImagePlane]) -> None:
 
 def _check_orientation(planes: Sequence[ImagePlane]) -> None:
     orientations = np.array([plane.orientation for plane in planes])
-    if np.abs(orientations - orientations[0]).max() > ORIENTATION_TOLERANCE:
+    if not np.abs(orientations - orientations[0]).max() <= ORIENTATION_TOLERANCE:
         raise RefusalError(MIXED_ORIENTATION)
 
 
@@ -113,16 +117,25 @@ def _check_size(planes: Sequence[ImagePlane]) -> None:
             raise RefusalError(MIXED_SIZE)
 
 
+def _check_volume(planes: Sequence[ImagePlane]) -> None:
+    """What the headers promise will be allocated: compressed pixels may be far fewer than they say."""
+    first = planes[0]
+    if len(planes) * first.rows * first.columns > MOST_VOXELS:
+        raise RefusalError(
+            VOLUME_TOO_LARGE, count=len(planes), columns=first.columns, rows=first.rows, most=MOST_VOXELS >> 20
+        )
+
+
 def _check_orthonormal(planes: Sequence[ImagePlane]) -> None:
     axes = np.asarray(planes[0].orientation).reshape(2, 3)
     error = float(np.abs(axes @ axes.T - np.eye(2)).max())
-    if error > ORIENTATION_TOLERANCE:
+    if not error <= ORIENTATION_TOLERANCE:
         raise RefusalError(ORIENTATION_NOT_ORTHONORMAL, error=error)
 
 
 _HEADER_CHECKS: tuple[Callable[[Sequence[ImagePlane]], None], ...] = (
     _check_single_frame, _check_frame_of_reference, _check_positions, _check_orientation, _check_size,
-    _check_orthonormal,
+    _check_volume, _check_orthonormal,
 )  # fmt: skip
 
 
@@ -154,14 +167,14 @@ def _stack_along_normal(planes: Sequence[ImagePlane]) -> StackGeometry:
 def _even_step(distances: FloatArray) -> float:
     """The distance between neighbours along the normal, mm. Raises on clashes, gaps and uneven steps."""
     steps = np.diff(distances)
-    clashes = int((steps < SAME_POSITION_MM).sum())
+    clashes = int((~(steps >= SAME_POSITION_MM)).sum())
     if clashes:
         raise RefusalError(POSITION_CLASH, count=clashes)
     usual = float(np.median(steps))
     wide = np.flatnonzero(steps > GAP_STEPS * usual)
     if len(wide):
         raise RefusalError(GAP, before=float(distances[wide[0]]), after=float(distances[wide[0] + 1]))
-    if np.abs(steps - usual).max() > max(0.1, 0.02 * usual):
+    if not np.abs(steps - usual).max() <= max(0.1, 0.02 * usual):
         raise RefusalError(UNEVEN_SPACING, low=float(steps.min()), high=float(steps.max()))
     return float((distances[-1] - distances[0]) / len(steps))
 
@@ -170,7 +183,7 @@ def _check_line(positions: FloatArray, step: FloatArray) -> None:
     """Small deviations that add up, or planes shifted in themselves: both would misplace the result."""
     expected = positions[0] + np.arange(len(positions))[:, None] * step
     distance = float(np.linalg.norm(positions - expected, axis=1).max())
-    if distance > LINE_TOLERANCE_MM:
+    if not distance <= LINE_TOLERANCE_MM:
         raise RefusalError(POSITIONS_NOT_IN_LINE, distance=distance)
 
 

@@ -33,6 +33,10 @@ KEYWORDS = (
 _ELEMENT_HEADER_BYTES = 8
 """Of the pixel data element: tag and length; explicit VR has four more, which are not worth telling apart."""
 
+_FARTHEST_MM = 1e6
+_LONGEST_DIRECTION = 2.0
+"""No place, spacing or direction is larger; the squares of such a number would leave the range of a float."""
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -40,7 +44,7 @@ FloatArray = npt.NDArray[np.float64]
 class ImagePlane:
     """The header facts of one image that decide its stack.
 
-    position: [3] LPS mm of the first pixel's centre, None where missing or not finite.
+    position: [3] LPS mm of the first pixel's centre, None where missing, not finite or absurd.
     orientation: [6] direction of the row (growing column index), then of the column; None likewise.
     pixel_spacing: mm between rows, between columns (PS3.3 10.7.1.3).
     problem: what makes the pixels unusable, if anything.
@@ -90,15 +94,15 @@ def read_to_pixels(path: Path, name: object, keywords: Sequence[str] | None = No
 
 def plane_of(header: Dataset, instance_id: int, problem: RefusalError | None = None) -> ImagePlane:
     """Facts of one header; whatever cannot be read as numbers counts as missing."""
-    spacing = _numbers(header, "PixelSpacing", 2)
+    spacing = _numbers(header, "PixelSpacing", 2, _FARTHEST_MM)
     usable = spacing is not None and bool((spacing > 0).all())
     number = _numbers(header, "InstanceNumber", 1)
     return ImagePlane(
         instance_id=instance_id,
         sop_class_uid=_text(header, "SOPClassUID"),
         frame_of_reference=_text(header, "FrameOfReferenceUID") or None,
-        position=_numbers(header, "ImagePositionPatient", 3),
-        orientation=_numbers(header, "ImageOrientationPatient", 6),
+        position=_numbers(header, "ImagePositionPatient", 3, _FARTHEST_MM),
+        orientation=_numbers(header, "ImageOrientationPatient", 6, _LONGEST_DIRECTION),
         pixel_spacing=(float(spacing[0]), float(spacing[1])) if spacing is not None and usable else None,
         rows=_count(header, "Rows"),
         columns=_count(header, "Columns"),
@@ -156,14 +160,14 @@ def _missing_bytes(header: Dataset, pixel_bytes: int) -> int:
     return pixels - max(0, pixel_bytes - _ELEMENT_HEADER_BYTES)
 
 
-def _numbers(header: Dataset, keyword: str, count: int) -> FloatArray | None:
-    """`count` finite numbers, or None where the attribute is missing, broken or of another length."""
+def _numbers(header: Dataset, keyword: str, count: int, most: float = math.inf) -> FloatArray | None:
+    """`count` finite numbers up to `most`, or None where the attribute is missing, broken or of another length."""
     try:
         raw: Any = header.get(keyword)
         values = np.atleast_1d(np.asarray(raw, dtype=np.float64)) if raw not in (None, "") else None
     except PARSE_ERRORS:
         return None
-    if values is None or values.shape != (count,) or not np.isfinite(values).all():
+    if values is None or values.shape != (count,) or not np.isfinite(values).all() or np.abs(values).max() > most:
         return None
     return values
 

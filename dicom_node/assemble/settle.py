@@ -23,6 +23,7 @@ def settle_quiet_series(
 ) -> int:
     """Settle every series that is quiet or has been coming for too long; how many were settled."""
     moment = now or audit.utc_now()
+    _pull_back_from_the_future(catalog, settings, moment)
     with catalog.read() as session:
         waiting = [series.id for series in _receiving(session) if _verdict(session, series, settings, moment)]
     settled = 0
@@ -41,6 +42,24 @@ def settle_quiet_series(
             )  # fmt: skip
             settled += 1
     return settled
+
+
+def _pull_back_from_the_future(catalog: Catalog, settings: AssembleSettings, now: datetime) -> None:
+    """After the clock was set back, what came just before seems to lie ahead: it counts as come now.
+
+    Without that such a series would wait until the clock is there again. Times that lie ahead by less than the quiet
+    time are left: they only lengthen it a little.
+    """
+    ahead = now + timedelta(seconds=settings.quiet_seconds)
+    future = select(Series.id).where(Series.state == SeriesState.RECEIVING, Series.last_received_at > ahead)
+    with catalog.read() as session:
+        ids = session.scalars(future).all()
+    for series_id in ids:
+        with catalog.write() as session:
+            series = session.get_one(Series, series_id)
+            if series.last_received_at > ahead:
+                series.last_received_at = now
+                series.first_received_at = min(series.first_received_at, now)
 
 
 def _receiving(session: Session) -> list[Series]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,24 +30,42 @@ class Part:
 def split_into_stacks(planes: Sequence[ImagePlane], settings: AssembleSettings, label: str = WHOLE) -> tuple[Part, ...]:
     """Parts of a series, each judged by itself.
 
-    A consistent set stays whole. Otherwise the first attribute whose values part it so that at least one consistent
-    stack appears decides; where none does, the set stays whole and is refused by its own reason.
+    A consistent set stays whole, unless it is two interleaved ones: two phases half a step apart are as even as one
+    stack. Otherwise the first attribute whose values part it so that at least one consistent stack appears decides;
+    where none does, the set stays whole and is refused by its own reason.
     """
     whole = Part(label, tuple(planes), _judge(planes, settings))
-    if isinstance(whole.geometry, StackGeometry):
-        return (whole,)
+    consistent = isinstance(whole.geometry, StackGeometry)
     for name, key in _ATTRIBUTES:
         groups = _grouped(planes, key(planes))
-        if len(groups) < 2 or max(map(len, groups.values())) < settings.least_slices:
+        if len(groups) < 2 or (consistent and not _are_interleaved(groups.values(), settings)):
+            continue
+        if not consistent and max(map(len, groups.values())) < settings.least_slices:
             continue
         parts = [
             part
             for value, group in groups.items()
             for part in split_into_stacks(group, settings, _label(label, f"{name} {value}"))
         ]
-        if any(isinstance(part.geometry, StackGeometry) for part in parts):
+        if consistent or any(isinstance(part.geometry, StackGeometry) for part in parts):
             return tuple(parts)
     return (whole,)
+
+
+def _are_interleaved(groups: Iterable[Sequence[ImagePlane]], settings: AssembleSettings) -> bool:
+    """Whether two groups of a consistent set are even stacks by themselves that cover the same part of the patient.
+
+    How many slices a group has or how far apart they are does not matter: half of an interleaved set is coarse.
+    Groups that follow one another, as the table moved, are not interleaved.
+    """
+    coarse = settings.model_copy(update={"least_slices": 2, "most_spacing_mm": math.inf})
+    ranges = sorted(_range_along_normal(group) for group in groups if isinstance(_judge(group, coarse), StackGeometry))
+    return any(low < high for (_, high), (low, _) in pairwise(ranges))
+
+
+def _range_along_normal(planes: Sequence[ImagePlane]) -> tuple[float, float]:
+    distances = [float(np.dot(planes[0].normal, np.asarray(plane.position))) for plane in planes]
+    return min(distances), max(distances)
 
 
 def _judge(planes: Sequence[ImagePlane], settings: AssembleSettings) -> StackGeometry | RefusalError:
@@ -92,10 +112,13 @@ def _by_size(planes: Sequence[ImagePlane]) -> list[Hashable]:
 def _by_pass(planes: Sequence[ImagePlane]) -> list[Hashable]:
     """How often the position was met before, in the order of InstanceNumber.
 
-    Only where each pass runs through the patient in one direction; else passes could be mixed up, and all get one key.
+    Only where every number is taken once and each pass runs through the patient in one direction; else passes could
+    be mixed up, and all get one key.
     """
     one_key: list[Hashable] = [1] * len(planes)
     if any(p.position is None or p.orientation is None or p.instance_number is None for p in planes):
+        return one_key
+    if len({p.instance_number for p in planes}) < len(planes):
         return one_key
     normal = planes[0].normal
     distances = [round(float(np.dot(normal, np.asarray(plane.position))), 1) for plane in planes]

@@ -13,14 +13,15 @@ from sqlalchemy import select
 
 from dicom_node.assemble.geometry import StackGeometry
 from dicom_node.assemble.plane import ImagePlane, read_plane
-from dicom_node.assemble.split import Part, split_into_stacks
+from dicom_node.assemble.split import WHOLE, Part, split_into_stacks
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.states import SeriesState
 from dicom_node.catalog.tables import Instance, Series, Stack
-from dicom_node.dicom_file import ENHANCED_CT, UnreadableDicomError
-from dicom_node.reasons import NodeError, plain_facts
+from dicom_node.dicom_file import ENHANCED_CT, PARSE_ERRORS, UnreadableDicomError, unreadable
+from dicom_node.reasons import SERIES_TOO_LARGE, NodeError, RefusalError, plain_facts
 from dicom_node.settings import Settings
 
+MEGABYTE = 1 << 20
 _LONGEST_LABEL = 64
 
 
@@ -44,7 +45,7 @@ def assemble_settled_series(catalog: Catalog, settings: Settings) -> int:
         with catalog.read() as session:
             series = session.get_one(Series, series_id)
             instances = sorted(series.instances, key=lambda instance: instance.id)
-        drafts = draft_stacks(instances, settings)
+        drafts = _drafts_or_refusal(instances, settings)
         with catalog.write() as session:
             series = session.get_one(Series, series_id)
             if series.state != SeriesState.SETTLED or series.revision != revision:
@@ -55,10 +56,23 @@ def assemble_settled_series(catalog: Catalog, settings: Settings) -> int:
     return done
 
 
+def _drafts_or_refusal(instances: Sequence[Instance], settings: Settings) -> list[_Draft]:
+    """One series that nobody foresaw is refused: it must not end the job that every other series waits for."""
+    try:
+        return draft_stacks(instances, settings)
+    except PARSE_ERRORS as problem:
+        ids = tuple(one.id for one in instances if not one.quarantined)
+        return [_Draft("unreadable", ids, unreadable(problem, f"{ids[0]} to {ids[-1]}"))]
+
+
 def draft_stacks(instances: Sequence[Instance], settings: Settings) -> list[_Draft]:
     """Judge the images of one series. Objects that are no CT are kept together by class for admission to refuse."""
     used = [instance for instance in instances if not instance.quarantined]
     notes = _quarantine_note(len(instances) - len(used))
+    size, most = sum(one.size for one in instances) // MEGABYTE, settings.listen.largest_series_mb
+    if size >= most:
+        large = RefusalError(SERIES_TOO_LARGE, size_mb=size, most_mb=most)
+        return [_Draft(WHOLE, tuple(one.id for one in used), large, notes)]
     ct = [one for one in used if one.sop_class_uid in {CTImageStorage, *ENHANCED_CT}]
     drafts = [
         _Draft(UID(name).name, tuple(one.id for one in used if one.sop_class_uid == name), None, notes)
@@ -127,7 +141,7 @@ def _geometry_row(geometry: StackGeometry) -> dict[str, Any]:
 def _quarantine_note(count: int) -> tuple[dict[str, Any], ...]:
     if not count:
         return ()
-    seen = f"{count} images came again with other content and are not used"
+    seen = f"{count} images came with two contents, of which one is kept aside and not used"
     return ({"rule": "one content an image", "outcome": "unknown", "seen": seen},)
 
 
@@ -135,7 +149,7 @@ def _row(series: Series, draft: _Draft, known: dict[int, Instance]) -> Stack:
     return Stack(
         series_id=series.id,
         revision=series.revision,
-        label=draft.label[:_LONGEST_LABEL],
+        label="".join(sign for sign in draft.label if sign.isprintable())[:_LONGEST_LABEL],
         admitted=False if draft.refusal else None,
         reason_code=draft.refusal.reason.code if draft.refusal else None,
         facts=plain_facts(draft.refusal) if draft.refusal else {},

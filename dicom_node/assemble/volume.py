@@ -9,13 +9,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from pydicom.dataset import Dataset
 
 from dicom_node.assemble.geometry import check_geometry
 from dicom_node.assemble.plane import pixel_problem, plane_of, read_to_pixels
 from dicom_node.ct_stack import CtStack
-from dicom_node.dicom_file import PARSE_ERRORS
+from dicom_node.dicom_file import PARSE_ERRORS, read_image
 from dicom_node.reasons import NOT_HOUNSFIELD, UNREADABLE_PIXELS, RefusalError
 from dicom_node.settings import AssembleSettings
 from dissm_engine.volume import Volume
@@ -60,7 +59,7 @@ def hounsfield(path: Path, name: object) -> npt.NDArray[np.int16]:
     name: what an error calls the image. Raises RefusalError(UNREADABLE_PIXELS).
     """
     try:
-        image = pydicom.dcmread(path)
+        image = read_image(path)
         stored = stored_values(image.pixel_array, image.BitsStored, image.HighBit, image.PixelRepresentation == 1)
         slope, intercept = float(image.RescaleSlope), float(image.RescaleIntercept)
         padding = _padding_value(image)

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
-from dicom_node.reasons import DATABASE_UNUSABLE, CatalogError
+from dicom_node.reasons import DATABASE_UNUSABLE, DRIVER_MISSING, CatalogError
 
 BUSY_MILLISECONDS = 30_000
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,9 +35,13 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = create_engine(url, pool_pre_ping=not is_sqlite(url))
+        try:
+            self._engine = create_engine(url, pool_pre_ping=not is_sqlite(url))
+        except ImportError as problem:
+            raise CatalogError(DRIVER_MISSING, database=_said(url), problem=problem) from problem
         if is_sqlite(url):
-            _make_private_file(url)
+            if not _is_read_only(url):
+                _make_private_file(url)
             event.listen(self._engine, "connect", _prepare_sqlite_connection)
             event.listen(self._engine, "begin", _begin_sqlite_transaction)
         self._reading = sessionmaker(self._engine, expire_on_commit=False)
@@ -109,6 +114,23 @@ def open_existing(file: Path) -> Catalog:
     return Catalog(sqlite_url(file))
 
 
+def open_copy(file: Path) -> Catalog:
+    """The catalogue in an SQLite file that may lie on a medium where nothing can be written. Raises CatalogError.
+
+    It is never changed: an auditor's copy stays what was handed over.
+    """
+    if not file.is_file():
+        raise CatalogError(DATABASE_UNUSABLE, database=file, problem="no such file")
+    query = {"mode": "ro", "uri": "true"}
+    log = file.with_name(file.name + "-wal")
+    # SQLite makes files beside one with a write-ahead log. `immutable` needs none, but would not see what is only in
+    # the log: where there is one, it must be read.
+    if not os.access(file.absolute().parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+        query["immutable"] = "1"
+    name = f"file:{quote(str(file.absolute()))}"
+    return Catalog(URL.create("sqlite", database=name, query=query).render_as_string())
+
+
 def sqlite_url(file: Path) -> str:
     """The URL of an SQLite file."""
     return f"sqlite:///{file.absolute()}"
@@ -117,6 +139,10 @@ def sqlite_url(file: Path) -> str:
 def is_sqlite(url: str) -> bool:
     """Whether the URL names an SQLite database."""
     return make_url(url).get_backend_name() == "sqlite"
+
+
+def _is_read_only(url: str) -> bool:
+    return make_url(url).query.get("mode") == "ro"
 
 
 def _make_private_file(url: str) -> None:

@@ -22,6 +22,7 @@ class SeriesEvent(StrEnum):
     QUIET = "QUIET"
     STACK_ADMITTED = "STACK_ADMITTED"
     NO_STACK_ADMITTED = "NO_STACK_ADMITTED"
+    RETRIED = "RETRIED"
 
 
 class CaseState(StrEnum):
@@ -59,6 +60,15 @@ class CaseEvent(StrEnum):
     OVERTAKEN = "OVERTAKEN"
 
 
+class DeliveryState(StrEnum):
+    """Where one object on its way to one destination stands; the outbox alone moves it."""
+
+    WAITING = "WAITING"
+    SENT = "SENT"
+    REFUSED = "REFUSED"
+    WITHDRAWN = "WITHDRAWN"
+
+
 _S, _E = SeriesState, SeriesEvent
 SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState] = {
     (None, _E.INSTANCE_STORED): _S.RECEIVING,
@@ -70,6 +80,8 @@ SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState]
     (_S.SETTLED, _E.INSTANCE_STORED): _S.RECEIVING,
     (_S.ADMITTED, _E.INSTANCE_STORED): _S.RECEIVING,
     (_S.REFUSED, _E.INSTANCE_STORED): _S.RECEIVING,
+    # A person changed what it was refused by.
+    (_S.REFUSED, _E.RETRIED): _S.RECEIVING,
 }
 
 _C, _V = CaseState, CaseEvent
@@ -90,6 +102,8 @@ CASE_TRANSITIONS: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
     (_C.PROVEN, _V.NOTHING_TO_DELIVER): _C.DELIVERED,
     (_C.DELIVERING, _V.ALL_DELIVERED): _C.DELIVERED,
     (_C.DELIVERING, _V.DELIVERY_REFUSED): _C.HELD,
+    # Only where nothing was sent because nobody wanted it: what was proven then is still there.
+    (_C.DELIVERED, _V.RETRIED): _C.PROVEN,
     (_C.PARKED, _V.RETRIED): _C.QUEUED,
     (_C.FAILED, _V.RETRIED): _C.QUEUED,
     (_C.HELD, _V.RETRIED): _C.QUEUED,

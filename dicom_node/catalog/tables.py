@@ -167,8 +167,12 @@ class Delivery(Table):
     object_id: Mapped[int] = mapped_column(ForeignKey("objects.id"), index=True)
     destination: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16), index=True)
-    """WAITING, SENT, REFUSED."""
+    """WAITING, SENT, REFUSED or WITHDRAWN."""
     attempts: Mapped[int] = mapped_column(default=0)
+    reached: Mapped[bool] = mapped_column(default=True)
+    """Whether the last attempt had an association; without one the whole destination rests."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Attempts over an association that stood which the destination failed or left without an answer."""
     next_attempt_at: Mapped[datetime] = mapped_column(index=True)
     last_status: Mapped[int | None]
     last_error: Mapped[str | None] = mapped_column(String(255))

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.reasons import AUDIT_BROKEN, CatalogError
 
 _MOST_PROBLEMS = 20
+_SUBJECT = "audit"
+_ANCHORED, _ANCHOR_LOST = "ANCHORED", "ANCHOR_LOST"
+"""Rows about the anchor: it was made for the first time; it had been made and was gone."""
+_TRIGGERS = {
+    "sqlite": (
+        ("audit_no_update", "audit_no_delete", "audit_no_replace"),
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'",
+    ),
+    "postgresql": (
+        ("audit_no_update", "audit_no_delete", "audit_no_truncate"),
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = 'audit'::regclass AND tgenabled <> 'D'",
+    ),
+}
+"""What refuses changes (see the first migration): names in lower case, and where the database keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +70,45 @@ class ChainVerdict:
         return {"untouched": self.untouched, **asdict(self)}
 
 
-def verify(session: Session, anchor: Anchor | None) -> ChainVerdict:
-    """Recompute the whole chain from its first row, and compare it with the anchored head where there is one."""
+def verify(session: Session, anchor: Anchor | None, *, must_be_anchored: bool = False) -> ChainVerdict:
+    """Recompute the whole chain from its first row, and compare it with the anchored head where there is one.
+
+    must_be_anchored: the chain is a node's own, whose anchor lies beside it: that there is none is a problem. Of a copy
+    it is none, though then nobody can tell whether rows were cut off its end.
+    """
     problems, count, head = _walk(session, Anchor(0, audit.GENESIS, ""))
     if anchor is not None:
         problems.extend(_against_anchor(session, anchor, head[0]))
+    elif must_be_anchored and count:
+        problems.append(Problem(head[0], "the anchor is gone: rows cut off the end could not be seen"))
+    for lost in _rows_about_anchor(session, _ANCHOR_LOST):
+        said = f"the anchor was gone when row {lost} was written: rows cut off before it could not be seen"
+        problems.append(Problem(lost, said))
+    problems.extend(Problem(head[0], f"the trigger {name} is missing") for name in _missing_triggers(session))
     return ChainVerdict(count, head, anchor.id if anchor else None, tuple(problems[:_MOST_PROBLEMS]))
 
 
-def anchor_head(session: Session, file: Path) -> Anchor:
+def anchor_head(catalog: Catalog, file: Path, *, process: str) -> Anchor:
     """Remember the chain's head in `file`, after proving that it continues from the head remembered before.
 
+    The chain itself says that it was anchored. Where it says so and the file is gone, the anchor is begun anew, so that
+    the node works on, but a row about it remains that `verify` reports.
     Raises CatalogError (and leaves the file as it is) if the chain was cut or changed since.
     """
     before = read_anchor(file)
+    with catalog.read() as session:
+        anchored = bool(_rows_about_anchor(session, _ANCHORED))
+    if anchored and before is None:
+        _append(catalog, process, _ANCHOR_LOST)
+    with catalog.read() as session:
+        anchor = _moved_on(session, file, before)
+    if not anchored:
+        # Behind the file, not before it: killed in between, the chain must not speak of an anchor that never was.
+        _append(catalog, process, _ANCHORED)
+    return anchor
+
+
+def _moved_on(session: Session, file: Path, before: Anchor | None) -> Anchor:
     start = before or Anchor(0, audit.GENESIS, "")
     problems = _against_anchor(session, start, None) if before else []
     walked, _, head = _walk(session, start)
@@ -89,6 +130,22 @@ def read_anchor(file: Path) -> Anchor | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise CatalogError(AUDIT_BROKEN, problem=f"the anchor {file} cannot be read ({problem})") from problem
+
+
+def _rows_about_anchor(session: Session, event: str) -> Sequence[int]:
+    query = select(AuditRow.id).where(AuditRow.subject_kind == "node", AuditRow.subject == _SUBJECT)
+    return session.scalars(query.where(AuditRow.event == event).order_by(AuditRow.id)).all()
+
+
+def _append(catalog: Catalog, process: str, event: str) -> None:
+    with catalog.write() as session:
+        audit.append(session, process=process, subject_kind="node", subject=_SUBJECT, event=event)
+
+
+def _missing_triggers(session: Session) -> list[str]:
+    names, query = _TRIGGERS[session.get_bind().dialect.name]
+    there = {str(name).lower() for name in session.scalars(text(query))}
+    return [name for name in names if name not in there]
 
 
 def _walk(session: Session, start: Anchor) -> tuple[list[Problem], int, tuple[int, str]]:

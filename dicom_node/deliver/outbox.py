@@ -10,9 +10,9 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Select, select
@@ -20,49 +20,18 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
-from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.catalog.states import CaseEvent, CaseState, DeliveryState
 from dicom_node.catalog.tables import Case, Delivery, ResultObject
 from dicom_node.catalog.transitions import advance_case
 from dicom_node.deliver.answers import Answer, Outcome
 from dicom_node.deliver.rest import rest_after
 from dicom_node.deliver.sender import Parcel, send
-from dicom_node.reasons import DELIVERY_REFUSED
+from dicom_node.reasons import DELIVERY_REFUSED, NOTHING_SENT
 from dicom_node.settings import Destination, Settings
 
-WAITING, SENT, REFUSED, WITHDRAWN = "WAITING", "SENT", "REFUSED", "WITHDRAWN"
 _LONGEST_TEXT = 255
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryCounts:
-    """What one round of the outbox did, in objects (cases for `queued`)."""
-
-    queued: int
-    sent: int
-    tried_again: int
-    refused: int
-
-
-def deliver_due(catalog: Catalog, settings: Settings, process: str) -> DeliveryCounts:
-    """One round: queue what was proven, then send what is due, every destination at the same time by itself.
-
-    process: the name this process has in the audit. A destination that hangs holds the round for its own
-    `timeout_seconds` and delays no other destination's objects within it.
-    """
-    queued = queue_proven(catalog, settings, process)
-    withdraw_orphans(catalog, settings, process)
-    outcomes: Counter[Outcome] = Counter()
-    if settings.destinations:
-        with ThreadPoolExecutor(len(settings.destinations), thread_name_prefix="deliver") as pool:
-            rounds = [pool.submit(deliver_to, catalog, settings, each, process) for each in settings.destinations]
-            for one in rounds:
-                outcomes.update(one.result())
-    return DeliveryCounts(
-        queued=queued,
-        sent=outcomes[Outcome.DELIVERED] + outcomes[Outcome.DELIVERED_WITH_WARNING],
-        tried_again=outcomes[Outcome.TRY_AGAIN],
-        refused=outcomes[Outcome.REFUSED],
-    )
+_MOST_AT_ONCE = 16
+"""Objects of one association: they are read into memory, and the end of the process waits for them."""
 
 
 def queue_proven(catalog: Catalog, settings: Settings, process: str) -> int:
@@ -82,14 +51,20 @@ def _queue_case(session: Session, case: Case, destinations: Sequence[Destination
     now = audit.utc_now()
     parcels = [(each, to) for to in destinations for each in objects if each.kind in to.objects]
     for each, to in parcels:
-        session.add(Delivery(object_id=each.id, destination=to.name, state=WAITING, attempts=0, next_attempt_at=now))
+        session.add(
+            Delivery(
+                object_id=each.id, destination=to.name, state=DeliveryState.WAITING, attempts=0, next_attempt_at=now
+            )
+        )  # fmt: skip
     if parcels:
         names = sorted({to.name for _, to in parcels})
         advance_case(
             session, case, CaseEvent.QUEUED_FOR_DELIVERY, process=process, destinations=names, deliveries=len(parcels)
         )
     else:
-        advance_case(session, case, CaseEvent.NOTHING_TO_DELIVER, process=process)
+        # Its end all the same: a node without destinations keeps its results for whoever takes them from the spool.
+        kinds = ", ".join(sorted({each.kind for each in objects})) or "results"
+        advance_case(session, case, CaseEvent.NOTHING_TO_DELIVER, process=process, reason=NOTHING_SENT, kinds=kinds)
 
 
 def _objects_of(case: Case) -> Select[ResultObject]:
@@ -108,13 +83,13 @@ def withdraw_orphans(catalog: Catalog, settings: Settings, process: str) -> None
     for delivery_id in orphans:
         with catalog.write() as session:
             delivery = session.get_one(Delivery, delivery_id)
-            if delivery.state != WAITING:
+            if delivery.state != DeliveryState.WAITING:
                 continue
             if _case_waits_for(delivery):
                 answer = Answer(Outcome.REFUSED, "not among the destinations of settings.toml any more")
                 _record(session, delivery, answer, process)
             else:
-                delivery.state = WITHDRAWN
+                delivery.state = DeliveryState.WITHDRAWN
                 _audit(session, delivery, "WITHDRAWN", process, said=f"case is {delivery.object.case.state}")
 
 
@@ -129,35 +104,42 @@ def _case_waits_for(delivery: Delivery) -> bool:
 
 
 def deliver_to(catalog: Catalog, settings: Settings, destination: Destination, process: str) -> Counter[Outcome]:
-    """Send everything that is due to one destination, oldest first, over one association."""
+    """Send what is due to one destination, over one association: at most so much, and up to where that is lost.
+
+    process: the name this process has in the audit. Returns how many objects ended how.
+    """
     outcomes: Counter[Outcome] = Counter()
     with catalog.read() as session:
         due = _due(session, destination.name, audit.utc_now())
         files = {row.id: (settings.node.spool / row.object.path, row.object.digest) for row in due}
     parcels, broken = _load(files)
     for delivery_id, answer in broken.items():
-        outcomes[answer.outcome] += _commit(catalog, delivery_id, answer, process, destination)
+        outcomes[_commit(catalog, delivery_id, answer, process, destination)] += 1
     if parcels:
         for parcel, answer in send(destination, parcels):
-            outcomes[answer.outcome] += _commit(catalog, parcel.delivery_id, answer, process, destination)
+            outcomes[_commit(catalog, parcel.delivery_id, answer, process, destination)] += 1
     return outcomes
 
 
 def _waiting() -> Select[Delivery]:
-    return select(Delivery).where(Delivery.state == WAITING).order_by(Delivery.id)
+    return select(Delivery).where(Delivery.state == DeliveryState.WAITING).order_by(Delivery.id)
 
 
 def _due(session: Session, destination: str, now: datetime) -> list[Delivery]:
-    """What may be sent now. While a destination that could not be reached rests, nothing overtakes what waits."""
+    """What may be sent now, the first of it. While a destination that could not be reached rests, that is nothing.
+
+    Oldest first, but what failed behind what did not: one object that makes the destination break the association off
+    must not stand before all others again and again.
+    """
     waiting = session.scalars(_waiting().where(Delivery.destination == destination)).all()
-    if any(_unreached(row) and row.next_attempt_at > now for row in waiting):
+    if any(not row.reached and row.next_attempt_at > now for row in waiting):
         return []
-    return [row for row in waiting if row.next_attempt_at <= now and _case_waits_for(row)]
+    due = (row for row in sorted(waiting, key=_turn) if row.next_attempt_at <= now and _case_waits_for(row))
+    return list(islice(due, _MOST_AT_ONCE))
 
 
-def _unreached(delivery: Delivery) -> bool:
-    """Its last attempt found nobody, or lost the association."""
-    return delivery.attempts > 0 and delivery.last_status is None
+def _turn(delivery: Delivery) -> tuple[int, int]:
+    return delivery.failures, delivery.id
 
 
 def _load(files: Mapping[int, tuple[Path, str]]) -> tuple[list[Parcel], dict[int, Answer]]:
@@ -177,32 +159,46 @@ def _load(files: Mapping[int, tuple[Path, str]]) -> tuple[list[Parcel], dict[int
     return parcels, broken
 
 
-def _commit(catalog: Catalog, delivery_id: int, answer: Answer, process: str, destination: Destination) -> int:
-    """Record one answer in a transaction of its own. Returns 1, so that callers can count."""
+def _commit(catalog: Catalog, delivery_id: int, answer: Answer, process: str, destination: Destination) -> Outcome:
+    """Record one answer in a transaction of its own. Returns what it was recorded as."""
     with catalog.write() as session:
         delivery = session.get_one(Delivery, delivery_id)
-        if delivery.state == WAITING:
-            _record(session, delivery, answer, process, destination)
-    return 1
+        if delivery.state == DeliveryState.WAITING:
+            return _record(session, delivery, answer, process, destination)
+    return answer.outcome
 
 
 def _record(
     session: Session, delivery: Delivery, answer: Answer, process: str, destination: Destination | None = None
-) -> None:
+) -> Outcome:
     """The answer into the delivery's row and the audit; the case follows when nothing waits any more."""
     delivery.attempts += 1
+    delivery.reached = answer.reached
+    if answer.outcome is Outcome.TRY_AGAIN and destination is not None:
+        answer = _counted(delivery, answer, destination)
     delivery.last_status = answer.status
     delivery.last_error = None if answer.outcome is Outcome.DELIVERED else answer.said[:_LONGEST_TEXT]
     if answer.outcome is Outcome.TRY_AGAIN and destination is not None:
         delivery.next_attempt_at = audit.utc_now() + rest_after(delivery.attempts, destination, random.random())
     elif answer.outcome is Outcome.REFUSED:
-        delivery.state = REFUSED
+        delivery.state = DeliveryState.REFUSED
     else:
-        delivery.state, delivery.sent_at = SENT, audit.utc_now()
+        delivery.state, delivery.sent_at = DeliveryState.SENT, audit.utc_now()
     _audit(session, delivery, answer.outcome, process, said=answer.said)
     session.flush()
-    if delivery.state != WAITING and _case_waits_for(delivery):
+    if delivery.state != DeliveryState.WAITING and _case_waits_for(delivery):
         _settle(session, delivery.object.case, process)
+    return answer.outcome
+
+
+def _counted(delivery: Delivery, answer: Answer, destination: Destination) -> Answer:
+    """A failure over an association that stood is counted; after so many the object is refused for good."""
+    if not answer.reached:
+        return answer
+    delivery.failures += 1
+    if delivery.failures < destination.most_failures:
+        return answer
+    return replace(answer, outcome=Outcome.REFUSED, said=f"{answer.said}, {delivery.failures} times")
 
 
 def _settle(session: Session, case: Case, process: str) -> None:
@@ -212,9 +208,9 @@ def _settle(session: Session, case: Case, process: str) -> None:
             ResultObject.case_id == case.id, ResultObject.attempt == case.attempt
         )
     ).all()  # fmt: skip
-    if any(row.state == WAITING for row in rows):
+    if any(row.state == DeliveryState.WAITING for row in rows):
         return
-    refused = next((row for row in rows if row.state == REFUSED), None)
+    refused = next((row for row in rows if row.state == DeliveryState.REFUSED), None)
     if refused is None:
         advance_case(session, case, CaseEvent.ALL_DELIVERED, process=process, deliveries=len(rows))
     else:

@@ -35,27 +35,50 @@ class Parcel:
 
 
 def send(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[tuple[Parcel, Answer]]:
-    """Offer each parcel in turn; yields every answer as it comes, one for each parcel.
+    """Offer the parcels in turn; yields every answer as it comes.
 
     One presentation context for each pair of SOP class and transfer syntax that the objects have, so that the
-    destination cannot choose a syntax they are not in. A lost association leaves the rest to be tried again.
+    destination cannot choose a syntax they are not in. Without an association that is the answer to all of them.
+    An association that is lost ends the sending: parcels behind the one it was lost at get no answer, since they are
+    not what it was lost by, and are for another association.
     """
     objects = [(parcel, parcel.dataset()) for parcel in parcels]
-    with _association(destination, [dataset for _, dataset in objects]) as association:
+    try:
+        association = _associate(destination, [dataset for _, dataset in objects])
+    except (OSError, ValueError) as problem:
+        # A host that does not resolve, a title that is none: the settings may be mended, the network may come back.
+        yield from ((parcel, _unreachable(problem)) for parcel in parcels)
+        return
+    with _closing(association):
         failure = _failure_to_associate(association)
+        lost = False
         for parcel, dataset in objects:
-            yield parcel, failure or _offer(association, dataset)
+            answer = failure or _refused_context(association, dataset)
+            if answer is None and not lost:
+                answer = _store(association, dataset)
+                lost = answer.status is None
+            if answer is not None:
+                yield parcel, answer
 
 
-@contextmanager
-def _association(destination: Destination, datasets: Sequence[Dataset]) -> Iterator[Association]:
-    """An association, established or not; released (or aborted, when the block breaks off) at the end."""
+def _unreachable(problem: OSError | ValueError) -> Answer:
+    said = problem.strerror if isinstance(problem, OSError) else str(problem)
+    return Answer(Outcome.TRY_AGAIN, f"no association: {said}", reached=False)
+
+
+def _associate(destination: Destination, datasets: Sequence[Dataset]) -> Association:
+    """An association, established or not. Raises OSError and ValueError where it cannot even be asked for."""
     entity = AE(ae_title=destination.calling_ae_title)
     entity.acse_timeout = entity.dimse_timeout = destination.timeout_seconds
     entity.network_timeout = entity.connection_timeout = destination.timeout_seconds
     for sop_class, syntax in sorted({_context(dataset) for dataset in datasets}):
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    return entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+
+
+@contextmanager
+def _closing(association: Association) -> Iterator[Association]:
+    """Releases it (or aborts, when the block breaks off) at the end."""
     try:
         yield association
         if association.is_established:
@@ -81,16 +104,17 @@ def _failure_to_associate(association: Association) -> Answer | None:
     return Answer(Outcome.TRY_AGAIN, "no association: nothing answers there", reached=False)
 
 
-def _offer(association: Association, dataset: Dataset) -> Answer:
-    refused = _refused_context(association, dataset)
-    if refused:
-        return refused
+def _store(association: Association, dataset: Dataset) -> Answer:
     if not association.is_established:
         return Answer(Outcome.TRY_AGAIN, "the association was lost before this object", reached=False)
-    status = association.send_c_store(dataset)
+    try:
+        status = association.send_c_store(dataset)
+    except RuntimeError:
+        # Lost since the line above.
+        return Answer(Outcome.TRY_AGAIN, "the association was lost before this object", reached=False)
     if "Status" not in status:
         # Perhaps stored, perhaps not: its UID is derived, so sending it again is harmless.
-        return Answer(Outcome.TRY_AGAIN, "no answer: outcome unknown", reached=association.is_established)
+        return Answer(Outcome.TRY_AGAIN, "no answer: outcome unknown")
     return answer_to_store(int(status.Status))
 
 

@@ -93,7 +93,7 @@ def running_node(settings_file: Path, command: Sequence[str] | None = None) -> I
         _wait_for_echo(node)
         yield node
     finally:
-        _stop(process)
+        stop_process(process)
 
 
 def free_port() -> int:
@@ -128,7 +128,8 @@ def _wait_for_echo(node: RunningNode) -> None:
     raise NodeError(NODE_NOT_UP, problem=f"no answer to C-ECHO: {_tail(node.log)}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """Ask a program to end, and end it if it does not."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -67,8 +68,7 @@ def run_demo(
     """
     started = time.monotonic()
     shown = console or Console()
-    out.mkdir(parents=True, exist_ok=True)
-    with _own_folder(out, keep) as folder:
+    with _private_files(), _own_folder(_made(out), keep) as folder:
         right = _run(_Demo(shown, out, folder, command), given, seed)
         if keep:
             shown.print(Text(f"the node's folder: {folder}"))
@@ -82,6 +82,7 @@ def _run(demo: _Demo, given: Path | None, seed: int) -> bool:
     demo.console.print(Text(f"sending {len(source.images)} images of {source.name}", "bold"))
     if source.others:
         demo.console.print(f"{source.others} files are no DICOM images and are not sent")
+    _remove_pictures(demo.out)
     with Archive(_emptied(demo.out / "archive")) as archive:
         settings_file = write_settings(demo.folder, archive)
         with running_node(settings_file, demo.command(settings_file)) as node:
@@ -172,9 +173,31 @@ def _draw(returned: Returned, case: Story, dsc: float | None, picture: Path) -> 
 def _emptied(folder: Path) -> Path:
     """The archive's folder without the objects of an earlier run; nothing but those is removed."""
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     for old in folder.glob("[0-9][0-9][0-9][0-9].dcm"):
         old.unlink()
     return folder
+
+
+def _remove_pictures(out: Path) -> None:
+    """Those of an earlier run: after one that ends without a result they would be taken for its own."""
+    for old in [*out.glob("overview.png"), *out.glob("overview-[0-9]*.png")]:
+        old.unlink()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Whatever this process makes meanwhile is readable by its owner only: what comes back names the patient (C10)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.demo.ct_images import SyntheticStudy, write_ct_images
+from dicom_node.dicom_file import UnreadableDicomError, read_header
 from dicom_node.reasons import IMPORT_UNREADABLE, NOTHING_TO_IMPORT, NodeError
+from dicom_node.receive.importing import contents_of
 from dissm_engine.phantom import Phantom, ScanProtocol, build_anatomy, scan
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.model import ShapeModel
 
-_MOST_BYTES = 1 << 30
-"""No CT image comes near; a hostile member of a tar shall not fill the disk."""
 _LOADINGS = 8
 """As many components are drawn for the phantom's liver; the finer ones stay at the mean."""
 _SLICE_MM = 3.0
@@ -48,7 +45,7 @@ def given_source(given: Path, folder: Path) -> CtSource:
             files = sorted(file for file in given.rglob("*") if file.is_file())
         else:
             files = list(_unpacked(given, folder))
-    except (OSError, tarfile.TarError, EOFError) as problem:
+    except OSError as problem:
         raise NodeError(IMPORT_UNREADABLE, source=given, problem=problem) from problem
     images = _instances(files)
     if not images:
@@ -59,23 +56,22 @@ def given_source(given: Path, folder: Path) -> CtSource:
 def _unpacked(archive: Path, folder: Path) -> Iterator[Path]:
     """The regular files of a tar, named by our own counter: no name, link or device of the tar is ever used."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive) as packed:
-        for number, member in enumerate(packed, start=1):
-            content = packed.extractfile(member) if member.isfile() and member.size <= _MOST_BYTES else None
-            if content is not None:
-                path = folder / f"{number:06d}"
-                path.write_bytes(content.read())
-                yield path
+    for number, content in enumerate(contents_of(archive), start=1):
+        path = folder / f"{number:06d}"
+        path.write_bytes(content)
+        yield path
 
 
 def _instances(files: Sequence[Path]) -> dict[str, Path]:
     images: dict[str, Path] = {}
     for file in files:
         try:
-            header = dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-        except (InvalidDicomError, OSError, EOFError):
+            header = read_header(file, file.name, ["SOPInstanceUID"])
+            known = header.get("SOPInstanceUID") and header.file_meta.get("MediaStorageSOPClassUID")
+        except UnreadableDicomError:
             continue
-        if header.get("SOPInstanceUID"):
+        # Without its class in the meta information no sender could offer it.
+        if known:
             images.setdefault(str(header.SOPInstanceUID), file)
     return images
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from dicom_node.reasons import DISK_ALMOST_FULL, NOT_AUTHORISED, SETTINGS_INVALID, NodeError, SettingsError
+from dicom_node.reasons import DISK_ALMOST_FULL, NOT_AUTHORISED, NodeError
 from dicom_node.settings import ListenSettings
 
 # (result, source, diagnostic) of A-ASSOCIATE-RJ, PS3.8 9.3.4
@@ -36,13 +36,8 @@ class Gate:
 
     @classmethod
     def from_settings(cls, settings: ListenSettings, spool: Path) -> Gate:
-        """Raises SettingsError when listen.calling_addresses holds something else than addresses and networks."""
-        try:
-            networks = tuple(ip_network(one, strict=False) for one in settings.calling_addresses)
-        except ValueError as problem:
-            raise SettingsError(
-                SETTINGS_INVALID, file="settings", key="listen.calling_addresses", problem=problem
-            ) from problem
+        """The settings have seen to it that calling_addresses holds addresses and networks."""
+        networks = tuple(ip_network(one, strict=False) for one in settings.calling_addresses)
         return cls(settings, spool, networks)
 
     def check(self, called_ae: str, calling_ae: str, address: str) -> None:
@@ -54,10 +49,15 @@ class Gate:
         titles = self.settings.calling_ae_titles
         if calling_ae not in titles and not (loopback and not titles):
             raise AssociationRefusedError(CALLING_AE_UNKNOWN, NOT_AUTHORISED, **facts)
-        listed = any(ip_address(address) in network for network in self.networks)
-        if not listed and not (loopback and not self.networks):
+        if not self.admits(address):
             raise AssociationRefusedError(NO_REASON_PERMANENT, NOT_AUTHORISED, **facts)
         self.check_disk()
+
+    def admits(self, address: str) -> bool:
+        """Whether anybody at this address may send; all that is known before an association is asked for."""
+        if not self.networks:
+            return ip_address(address).is_loopback
+        return any(ip_address(address) in network for network in self.networks)
 
     def check_disk(self) -> None:
         """Raises AssociationRefusedError (transient) when the spool's disk is below the watermark."""

@@ -6,9 +6,12 @@ import os
 import threading
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakSet
 
+import structlog
 from pynetdicom.association import Association as Connection
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
@@ -16,6 +19,7 @@ from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.tables import Association
 
 Ended = Literal["released", "aborted", "lost"]
+_log = structlog.get_logger()
 
 
 @dataclass
@@ -30,6 +34,11 @@ class Peer:
     discarded: int = 0
     refused: list[str] = field(default_factory=list)
     """Reason codes of instances that were refused."""
+    ended: Ended | None = None
+    """Set when the connection is over; nothing is stored for it after that."""
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    """Held while an instance is stored and while the row is closed: a connection may be lost while its first image is
+    on its way, and the row which that image makes has to be closed too."""
     _made_id: int | None = None
 
     def committed(self) -> None:
@@ -73,12 +82,20 @@ class OpenAssociations:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._peers: dict[Connection, Peer] = {}
+        self._gone: WeakSet[Connection] = WeakSet()
+        """Connections that are over, as long as somebody holds them."""
         self._lock = threading.Lock()
 
-    def open(self, connection: Connection, peer: Peer) -> None:
-        """Remember an accepted association."""
+    def __len__(self) -> int:
+        """How many are open, or not closed in the catalogue yet."""
         with self._lock:
-            self._peers[connection] = peer
+            return len(self._peers)
+
+    def open(self, connection: Connection, peer: Peer) -> None:
+        """Remember an accepted association, unless its connection was lost while it was being accepted."""
+        with self._lock:
+            if connection not in self._gone:
+                self._peers[connection] = peer
 
     def peer(self, connection: Connection) -> Peer:
         """Raises KeyError for a connection that was never opened or is closed."""
@@ -86,12 +103,28 @@ class OpenAssociations:
             return self._peers[connection]
 
     def close(self, connection: Connection, ended: Ended) -> None:
-        """Close the association once; later calls for the same connection do nothing."""
+        """Close the association once, as it ended first; later calls for the same connection do nothing.
+
+        Waits for an instance that is being stored. What the database does not take is left for `close_ended`.
+        """
         with self._lock:
-            peer = self._peers.pop(connection, None)
-        if peer is not None:
-            with self._catalog.write() as session:
-                peer.close_in(session, ended)
+            self._gone.add(connection)
+            peer = self._peers.get(connection)
+        if peer is None:
+            return
+        with peer.turn:
+            if peer.ended is None:
+                peer.ended = ended
+                self._close_row(connection, peer, peer.ended)
+
+    def close_ended(self) -> None:
+        """Try again to close what ended while the database could not be written: its series waits for that."""
+        with self._lock:
+            left = [(connection, peer) for connection, peer in self._peers.items() if peer.ended is not None]
+        for connection, peer in left:
+            with peer.turn:
+                if peer.ended is not None:
+                    self._close_row(connection, peer, peer.ended)
 
     def close_all(self) -> None:
         """At the end of the listener."""
@@ -99,6 +132,20 @@ class OpenAssociations:
             connections = list(self._peers)
         for connection in connections:
             self.close(connection, "lost")
+
+    def _close_row(self, connection: Connection, peer: Peer, ended: Ended) -> None:
+        """With the peer's turn held. The peer is forgotten only when its row is durably closed."""
+        with self._lock:
+            if connection not in self._peers:
+                return
+        try:
+            with self._catalog.write() as session:
+                peer.close_in(session, ended)
+        except SQLAlchemyError as problem:
+            _log.warning("association not closed yet", problem=type(problem).__name__)
+            return
+        with self._lock:
+            del self._peers[connection]
 
 
 def close_left_open(catalog: Catalog) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from dicom_node.dicom_file import read_header
-from dicom_node.reasons import CLASS_MISMATCH, RefusalError
+from dicom_node.dicom_file import PARSE_ERRORS, UnreadableDicomError, read_header
+from dicom_node.reasons import CLASS_MISMATCH, UNREADABLE_HEADER, RefusalError
 
 _KEYWORDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
@@ -34,7 +34,11 @@ def identify(content: bytes, name: object) -> InstanceIdentity:
     UID is missing or no UID.
     """
     header = read_header(io.BytesIO(content), name, _KEYWORDS)
-    values = {keyword: str(header.get(keyword) or "") for keyword in _KEYWORDS}
+    try:
+        # Values are converted when they are asked for: what is wrong with one shows here.
+        values = {keyword: str(header.get(keyword) or "") for keyword in _KEYWORDS}
+    except PARSE_ERRORS as problem:
+        raise UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem=type(problem).__name__) from problem
     for keyword, value in values.items():
         if not _UID.fullmatch(value):
             raise RefusalError(CLASS_MISMATCH, problem=f"{keyword} is {'no UID' if value else 'missing'}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -9,11 +11,18 @@ from pathlib import Path
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
-from dicom_node.dicom_file import UnreadableDicomError
-from dicom_node.reasons import IMPORT_UNREADABLE, NOT_DICOM, NOTHING_TO_IMPORT, NodeError, RefusalError
-from dicom_node.receive.identity import identify, is_directory
-from dicom_node.receive.spool import Spool
-from dicom_node.receive.store import InstanceStore, Outcome
+from dicom_node.dicom_file import PARSE_ERRORS, UnreadableDicomError
+from dicom_node.reasons import (
+    IMPORT_UNREADABLE,
+    NOT_DICOM,
+    NOTHING_TO_IMPORT,
+    STORE_FAILED,
+    NodeError,
+    RefusalError,
+)
+from dicom_node.receive.identity import InstanceIdentity, identify, is_directory
+from dicom_node.receive.spool import Spool, SpooledFile
+from dicom_node.receive.store import InstanceStore
 
 CALLING_AE = "IMPORT"
 MOST_BYTES = 1 << 30
@@ -44,16 +53,25 @@ def import_folder(
 ) -> ImportCounts:
     """Store every DICOM file of a folder (at any depth) or of a tar, through the same path as the network's.
 
-    Files that are not DICOM or are broken are counted and recorded. Raises ImportFailedError if the source cannot be
-    read or nothing in it is a DICOM instance; OSError, SQLAlchemyError if it cannot be stored.
+    Files that are not DICOM or are broken are counted and recorded. All of it is stored or, where the source cannot be
+    read to its end, nothing. Raises ImportFailedError then and if nothing in it is a DICOM instance;
+    NodeError(STORE_FAILED), SQLAlchemyError if it cannot be stored.
     """
     store = InstanceStore(catalog, Spool(spool, sync), process)
     counts = ImportCounts()
+    taken: list[tuple[InstanceIdentity, SpooledFile]] = []
     try:
-        for content in _files(source):
-            counts = counts.plus(_import_one(store, content))
-    except (OSError, tarfile.TarError, EOFError) as problem:
-        raise ImportFailedError(IMPORT_UNREADABLE, source=source, problem=type(problem).__name__) from problem
+        for content in contents_of(source):
+            identity = _identity_of(content)
+            if isinstance(identity, InstanceIdentity):
+                taken.append((identity, store.spool.keep(content)))
+            else:
+                counts = counts.plus(identity)
+        # Only now, and in one transaction: half of an input would be delineated as if it were all of it.
+        for outcome in store.record_all(taken, CALLING_AE):
+            counts = counts.plus(outcome.value)
+    except OSError as problem:
+        raise NodeError(STORE_FAILED, problem=type(problem).__name__) from problem
     with catalog.write() as session:
         reason = NOT_DICOM.code if counts.not_dicom or counts.broken else None
         audit.append(
@@ -65,26 +83,49 @@ def import_folder(
     return counts
 
 
-def _import_one(store: InstanceStore, content: bytes) -> str:
-    """The field of ImportCounts that grows."""
+def _identity_of(content: bytes) -> InstanceIdentity | str:
+    """Who it is, or the field of ImportCounts that grows."""
     if content[128:132] != b"DICM" or is_directory(content):
         return "not_dicom"
     try:
-        identity = identify(content, "file")
+        return identify(content, "file")
     except (UnreadableDicomError, RefusalError):
         return "broken"
-    outcome: Outcome = store.store(content, identity, CALLING_AE)
-    return outcome.value
 
 
-def _files(source: Path) -> Iterator[bytes]:
-    if source.is_dir():
-        for file in sorted(source.rglob("*")):
-            if file.is_file() and file.stat().st_size <= MOST_BYTES:
-                yield file.read_bytes()
-        return
-    with tarfile.open(source) as packed:
+def contents_of(source: Path) -> Iterator[bytes]:
+    """Every file of a folder or tar. Raises ImportFailedError where it cannot be read to its end."""
+    try:
+        yield from _files_of_folder(source) if source.is_dir() else _files_of_tar(source)
+    except (tarfile.TarError, lzma.LZMAError, *PARSE_ERRORS) as problem:
+        raise ImportFailedError(IMPORT_UNREADABLE, source=source, problem=type(problem).__name__) from problem
+
+
+def _files_of_folder(folder: Path) -> Iterator[bytes]:
+    for file in sorted(Path(place, name) for place, _, names in os.walk(folder, onerror=_stop) for name in names):
+        if file.is_file() and file.stat().st_size <= MOST_BYTES:
+            yield file.read_bytes()
+
+
+def _stop(problem: OSError) -> None:
+    """A folder that cannot be listed may hold half of a series."""
+    raise problem
+
+
+def _files_of_tar(file: Path) -> Iterator[bytes]:
+    with tarfile.open(file) as packed:
         for member in packed:
             opened = packed.extractfile(member) if member.isfile() and member.size <= MOST_BYTES else None
             if opened is not None:
                 yield opened.read()
+        _check_end(packed)
+
+
+def _check_end(packed: tarfile.TarFile) -> None:
+    """An archive ends with empty blocks; `tarfile` also stops in silence where one is cut between two members."""
+    end = packed.fileobj
+    if end is None:
+        return
+    end.seek(packed.offset)
+    if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("the archive has no end")

@@ -17,8 +17,10 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
 from dicom_node.dicom_file import ENHANCED_CT, LOSSLESS_SYNTAXES, UnreadableDicomError
 from dicom_node.reasons import (
+    CANNOT_LISTEN,
     CLASS_MISMATCH,
     DISK_ALMOST_FULL,
+    NOT_AUTHORISED,
     PORT_IN_USE,
     STORE_FAILED,
     UNREADABLE_HEADER,
@@ -28,10 +30,12 @@ from dicom_node.reasons import (
 )
 from dicom_node.receive.access import AssociationRefusedError, Gate
 from dicom_node.receive.associations import OpenAssociations, Peer, close_left_open
+from dicom_node.receive.door import Door, GuardedEntity
 from dicom_node.receive.identity import InstanceIdentity, identify
 from dicom_node.receive.spool import Spool
 from dicom_node.receive.store import InstanceStore
 from dicom_node.settings import Settings
+from dissm_engine.errors import Reason
 
 TAKEN_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT)
 
@@ -56,10 +60,11 @@ class Listener:
         self._settings = settings.listen
         self._catalog = catalog
         self._spool = Spool(settings.node.spool, settings.listen.sync)
-        self._store = InstanceStore(catalog, self._spool, "listener")
+        self._store = InstanceStore(catalog, self._spool, "listener", settings.listen)
         self._gate = Gate.from_settings(settings.listen, settings.node.spool)
         self._associations = OpenAssociations(catalog)
-        self._entity = _application_entity(settings)
+        self._door = Door(self._gate, max(1, settings.listen.maximum_associations - 2))
+        self._entity = _application_entity(settings, self._door)
         self._server: ThreadedAssociationServer | None = None
 
     @property
@@ -70,7 +75,7 @@ class Listener:
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Begin to listen in threads of this process. Raises NodeError(PORT_IN_USE)."""
+        """Begin to listen in threads of this process. Raises NodeError(PORT_IN_USE, CANNOT_LISTEN)."""
         self._spool.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._spool.sweep()
         close_left_open(self._catalog)
@@ -78,15 +83,22 @@ class Listener:
         try:
             self._server = self._entity.start_server(address, block=False, evt_handlers=self._handlers())
         except OSError as problem:
-            if problem.errno != errno.EADDRINUSE:
-                raise
-            raise NodeError(PORT_IN_USE, port=address[1], address=address[0]) from problem
+            reason = PORT_IN_USE if problem.errno == errno.EADDRINUSE else CANNOT_LISTEN
+            raise NodeError(reason, port=address[1], address=address[0], problem=problem.strerror) from problem
 
     def stop(self) -> None:
         """Stop listening, abort what is open, close the rows. What was answered with Success stays."""
         self._entity.shutdown()
         self._server = None
         self._associations.close_all()
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Every few seconds: close what a full database left open, and write down who was turned away at the door."""
+        self._associations.close_ended()
+        for address, times in self._door.strangers().items():
+            _log.warning("connections refused", reason=NOT_AUTHORISED.code, address=address, times=times)
+            self._audit_refusal(NOT_AUTHORISED, {"calling_ae": "somebody", "address": address, "times": times})
 
     def _handlers(self) -> list[Any]:
         return [
@@ -109,11 +121,18 @@ class Listener:
         except AssociationRefusedError as refusal:
             event.assoc.acse.send_reject(*refusal.answer)
             _log.warning("association refused", reason=refusal.reason.code, address=requestor.address)
+            self._audit_refusal(refusal.reason, plain_facts(refusal))
+
+    def _audit_refusal(self, reason: Reason, facts: dict[str, Any]) -> None:
+        try:
             with self._catalog.write() as session:
                 audit.append(
                     session, process="listener", subject_kind="association", subject="refused", event="REFUSED",
-                    reason_code=refusal.reason.code, facts=plain_facts(refusal),
+                    reason_code=reason.code, facts=facts,
                 )  # fmt: skip
+        except SQLAlchemyError as problem:
+            # A refusal stands, written or not; a listener that stops for it would refuse everybody.
+            _log.error("refusal not written to the audit", reason=reason.code, problem=type(problem).__name__)
 
     def _on_accepted(self, event: Any) -> None:
         request = event.assoc.requestor.primitive
@@ -142,13 +161,17 @@ class Listener:
             peer = self._associations.peer(event.assoc)
         except KeyError:
             return NOT_AUTHORISED_STATUS
-        if event.request.AffectedSOPClassUID not in TAKEN_CLASSES:
-            peer.discarded += 1
-            return SUCCESS
-        status, reason_code = self._store_durably(event, peer)
-        if reason_code is not None:
-            peer.refused.append(reason_code)
-        return status
+        with peer.turn:
+            if peer.ended is not None:
+                # Lost while this waited for its turn: nobody hears the answer, and nobody would close a new row.
+                return NOT_AUTHORISED_STATUS
+            if event.request.AffectedSOPClassUID not in TAKEN_CLASSES:
+                peer.discarded += 1
+                return SUCCESS
+            status, reason_code = self._store_durably(event, peer)
+            if reason_code is not None:
+                peer.refused.append(reason_code)
+            return status
 
     def _store_durably(self, event: Any, peer: Peer) -> tuple[int, str | None]:
         """The status, and the reason where it is not Success."""
@@ -163,17 +186,19 @@ class Listener:
             return OUT_OF_RESOURCES, DISK_ALMOST_FULL.code
         except UnreadableDicomError:
             return CANNOT_UNDERSTAND, UNREADABLE_HEADER.code
-        except RefusalError:
-            return CLASS_DOES_NOT_MATCH, CLASS_MISMATCH.code
+        except RefusalError as refusal:
+            # Too large: a status that no sender takes for a passing one.
+            status = CLASS_DOES_NOT_MATCH if refusal.reason is CLASS_MISMATCH else CANNOT_UNDERSTAND
+            return status, refusal.reason.code
         except (OSError, SQLAlchemyError) as problem:
             _log.error("an image could not be stored", problem=type(problem).__name__)
             return OUT_OF_RESOURCES, STORE_FAILED.code
         return SUCCESS, None
 
 
-def _application_entity(settings: Settings) -> AE:
+def _application_entity(settings: Settings, door: Door) -> AE:
     listen = settings.listen
-    entity = AE(listen.ae_title)
+    entity = GuardedEntity(listen.ae_title, door)
     entity.maximum_associations = listen.maximum_associations
     entity.maximum_pdu_size = listen.maximum_pdu
     entity.network_timeout = listen.idle_seconds

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
-from dicom_node.catalog.states import SeriesEvent, SeriesState
-from dicom_node.catalog.tables import Association, Instance, Series
+from dicom_node.catalog.states import CaseState, SeriesEvent, SeriesState
+from dicom_node.catalog.tables import Association, Case, Instance, Series, Stack
 from dicom_node.catalog.transitions import advance_series
-from dicom_node.reasons import OTHER_BYTES
+from dicom_node.reasons import (
+    INSTANCE_TOO_LARGE,
+    NO_FRAME_OF_REFERENCE,
+    NO_POSITIONS,
+    NOT_HOUNSFIELD,
+    ORIENTATION_NOT_ORTHONORMAL,
+    OTHER_BYTES,
+    SERIES_TOO_LARGE,
+    TRUNCATED_FILE,
+    UNREADABLE_HEADER,
+    UNREADABLE_PIXELS,
+    UNSUPPORTED_SYNTAX,
+    RefusalError,
+)
 from dicom_node.receive.identity import InstanceIdentity
 from dicom_node.receive.spool import Spool, SpooledFile
+from dicom_node.settings import ListenSettings
+
+MEGABYTE = 1 << 20
+CURED_BY_OTHER_BYTES = {
+    reason.code
+    for reason in (
+        UNREADABLE_HEADER, TRUNCATED_FILE, UNREADABLE_PIXELS, NO_FRAME_OF_REFERENCE, NO_POSITIONS,
+        ORIENTATION_NOT_ORTHONORMAL, NOT_HOUNSFIELD, UNSUPPORTED_SYNTAX,
+    )
+}  # fmt: skip
+"""Refusals that tell the reader to correct the images and send them again: they come under their old UIDs."""
 
 
 class Outcome(StrEnum):
@@ -26,7 +50,7 @@ class Outcome(StrEnum):
     KNOWN = "known"
     """The same bytes were here already."""
     QUARANTINED = "quarantined"
-    """Other bytes under a known SOP Instance UID: kept aside, the first stays."""
+    """Other bytes under a known SOP Instance UID: kept aside, the first stays, unless it was refused for its bytes."""
 
 
 def no_association(session: Session) -> None:
@@ -36,11 +60,12 @@ def no_association(session: Session) -> None:
 
 @dataclass(frozen=True)
 class InstanceStore:
-    """Stores instances. process: the name that stands in the audit rows."""
+    """Stores instances. process: the name that stands in the audit rows. limits: how large they may be."""
 
     catalog: Catalog
     spool: Spool
     process: str
+    limits: ListenSettings | None = None
 
     def store(
         self,
@@ -52,14 +77,32 @@ class InstanceStore:
         """Make the bytes durable, then the row.
 
         association_in: gives the association's row within the transaction. Raises OSError or SQLAlchemyError; then
-        nothing of it counts as stored, and the same bytes may come again.
+        nothing of it counts as stored, and the same bytes may come again. Raises RefusalError(INSTANCE_TOO_LARGE,
+        SERIES_TOO_LARGE) before anything is written.
         """
+        if self.limits is not None:
+            self._check_size(len(content), identity, self.limits)
         file = self.spool.keep(content)
         with self.catalog.write() as session:
             association = association_in(session)
             if association is not None:
                 association.stored += 1
             return self._record(session, identity, file, calling_ae, association)
+
+    def _check_size(self, size: int, identity: InstanceIdentity, limits: ListenSettings) -> None:
+        """A series that is over its limit takes no more; what it has tells assembling to refuse it as a whole."""
+        if size > limits.largest_instance_mb * MEGABYTE:
+            raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=limits.largest_instance_mb)
+        sizes = select(func.sum(Instance.size)).join(Series)
+        with self.catalog.read() as session:
+            whole = session.scalar(sizes.where(Series.series_instance_uid == identity.series_instance_uid)) or 0
+        if whole > limits.largest_series_mb * MEGABYTE:
+            raise RefusalError(SERIES_TOO_LARGE, size_mb=whole // MEGABYTE, most_mb=limits.largest_series_mb)
+
+    def record_all(self, files: Sequence[tuple[InstanceIdentity, SpooledFile]], calling_ae: str) -> list[Outcome]:
+        """The rows of files that lie in the spool, all of them or none. Raises SQLAlchemyError."""
+        with self.catalog.write() as session:
+            return [self._record(session, identity, file, calling_ae, None) for identity, file in files]
 
     def _record(
         self,
@@ -72,9 +115,21 @@ class InstanceStore:
         known = session.scalars(
             select(Instance).where(Instance.sop_instance_uid == identity.sop_instance_uid).order_by(Instance.id)
         ).all()
-        if any(one.digest == file.digest for one in known):
+        same = next((one for one in known if one.digest == file.digest), None)
+        used = next((one for one in known if not one.quarantined), None)
+        fault = _fault_of(session, used, identity) if used is not None and used is not same else None
+        if same is not None and fault is None:
+            _note_resent(same, association)
             return Outcome.KNOWN
-        series = known[0].series if known else self._open_series(session, identity, calling_ae)
+        aside = bool(known) and fault is None
+        series = known[0].series if aside else self._open_series(session, identity, calling_ae)
+        if used is not None and fault is not None:
+            used.quarantined = True
+            self._audit_replacement(session, series, used, file, fault)
+        if same is not None:
+            same.quarantined = False
+            same.association_id = association.id if association else None
+            return Outcome.STORED
         instance = Instance(
             association_id=association.id if association else None,
             sop_instance_uid=identity.sop_instance_uid,
@@ -84,11 +139,11 @@ class InstanceStore:
             path=file.path,
             size=file.size,
             received_at=audit.utc_now(),
-            quarantined=bool(known),
+            quarantined=aside,
         )
         instance.series_id = series.id
         session.add(instance)
-        if known:
+        if aside:
             self._audit_quarantine(session, series, instance)
             return Outcome.QUARANTINED
         return Outcome.STORED
@@ -122,3 +177,48 @@ class InstanceStore:
             event="QUARANTINED", from_state=series.state, to_state=series.state, reason_code=OTHER_BYTES.code,
             facts={"sop_instance_uid": instance.sop_instance_uid, "digest": instance.digest},
         )  # fmt: skip
+
+    def _audit_replacement(
+        self, session: Session, series: Series, old: Instance, new: SpooledFile, reason_code: str
+    ) -> None:
+        audit.append(
+            session, process=self.process, subject_kind="series", subject=series.series_instance_uid,
+            event="REPLACED", from_state=series.state, to_state=series.state, reason_code=reason_code,
+            facts={"sop_instance_uid": old.sop_instance_uid, "old_digest": old.digest, "new_digest": new.digest},
+        )  # fmt: skip
+
+
+def _fault_of(session: Session, used: Instance, identity: InstanceIdentity) -> str | None:
+    """Why the bytes in use were refused, where other bytes under the same UID are the cure; else None.
+
+    Judged by the last decision about the stack that used them: of bytes that were refused no result exists that others
+    could contradict. Everything else is kept aside (C2).
+    """
+    series = used.series
+    if (series.study_instance_uid, series.series_instance_uid) != (
+        identity.study_instance_uid, identity.series_instance_uid,
+    ):  # fmt: skip
+        return None
+    last = select(func.max(Stack.revision)).where(Stack.series_id == series.id).scalar_subquery()
+    decided = session.scalars(select(Stack).where(Stack.series_id == series.id, Stack.revision == last))
+    stack = next((one for one in decided if used.id in one.instance_ids), None)
+    if stack is None:
+        return None
+    refused_cases = (
+        select(Case.reason_code)
+        .join(Stack, Case.stack_id == Stack.id)
+        .where(Stack.series_id == series.id, Stack.input_digest == stack.input_digest)
+        .where(Case.state == CaseState.REFUSED)
+    )
+    codes = {stack.reason_code, *session.scalars(refused_cases)} & CURED_BY_OTHER_BYTES
+    return min(codes) if codes else None
+
+
+def _note_resent(instance: Instance, association: Association | None) -> None:
+    """A sender that begins a series anew is still sending it: the series waits for what has not come yet."""
+    if instance.series.state != SeriesState.RECEIVING:
+        return
+    instance.series.last_received_at = audit.utc_now()
+    if association is not None:
+        # How the series' sending ended is told by the association that brought it last.
+        instance.association_id = association.id

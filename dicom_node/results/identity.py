@@ -58,7 +58,13 @@ class ResultIdentity:
         verdict is shown.
         """
         chosen = max(mark or Verdict.ACCEPT, delineation.findings.verdict, key=list(Verdict).index)
-        profile = json.dumps({"seg_frames": settings.seg_frames, "mark": chosen}, sort_keys=True)
+        # The numbers stand in the objects: with others, the same UID would name other bytes.
+        shaping = {
+            "seg_frames": settings.seg_frames,
+            "series_numbers": [settings.seg_series_number, settings.surface_series_number],
+            "mark": chosen,
+        }
+        profile = json.dumps(shaping, sort_keys=True)
         return ResultIdentity(
             input_digest, delineation.bundle_digest, delineation.bundle_name, delineation.bundle_version,
             SOFTWARE_VERSION, profile, _utc(created_at), chosen,
@@ -89,9 +95,12 @@ class ResultIdentity:
 
     @property
     def software_versions(self) -> list[str]:
-        """Program, bundle and the bundle's whole SHA-256, each one value of SoftwareVersions."""
+        """The bundle's whole SHA-256, bundle and program, each one value of SoftwareVersions.
+
+        The last one may get a padding blank: the digest, which fills a value to its last character, comes first.
+        """
         bundle = f"bundle {self.bundle_name} {self.bundle_version}"[:LONG_STRING]
-        return [self.program_version, bundle, self.bundle_digest]
+        return [self.bundle_digest, bundle, self.program_version]
 
     @property
     def algorithm_version(self) -> str:

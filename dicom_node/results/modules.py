@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from dicom_node.dicom_file import PARSE_ERRORS
 from dicom_node.equipment import MANUFACTURER, MODEL
 from dicom_node.results.identity import ObjectKind, ResultIdentity
 
@@ -56,8 +57,21 @@ def add_patient_and_study(target: Dataset, source: Dataset) -> None:
         else:
             setattr(target, keyword, None)
     for keyword in PATIENT_AND_STUDY_OPTIONAL:
+        copy_readable(target, source, keyword)
+
+
+def copy_readable(target: Dataset, source: Dataset, keyword: str) -> None:
+    """Copy an attribute that may be left out; one whose value no reader could take (a size of "1,8") is left out."""
+    try:
         if keyword in source:
             target[keyword] = deepcopy(source[keyword])
+    except PARSE_ERRORS:
+        return
+
+
+def empty_type_2(source: Dataset) -> list[str]:
+    """The attributes every object must have and the source has no value for: nothing is invented for them (C8)."""
+    return [keyword for keyword in PATIENT_AND_STUDY_TYPE_2 if not source.get(keyword)]
 
 
 def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> None:

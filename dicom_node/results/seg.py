@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.ct_stack import CtStack
+from dicom_node.dicom_file import PARSE_ERRORS
 from dicom_node.equipment import MANUFACTURER, MODEL
 from dicom_node.results import modules
 from dicom_node.results.files import WrittenObject, save_object
@@ -90,20 +92,28 @@ def _geometry_header(header: Dataset, step: float) -> Dataset:
     """
     reduced = Dataset()
     for keyword in _SOURCE_KEYWORDS:
-        if keyword in header:
-            reduced[keyword] = header[keyword]
+        modules.copy_readable(reduced, header, keyword)
     for keyword in modules.PATIENT_AND_STUDY_TYPE_2:
         setattr(reduced, keyword, None)
-    reduced.SliceThickness = header.get("SliceThickness") or step
+    reduced.SliceThickness = _slice_thickness(header, step)
     return reduced
 
 
 def _pixel_measures(header: Dataset, step: float) -> Any:
     return highdicom.PixelMeasuresSequence(
         pixel_spacing=[float(v) for v in header.PixelSpacing],
-        slice_thickness=float(header.get("SliceThickness") or step),
+        slice_thickness=_slice_thickness(header, step),
         spacing_between_slices=step,
     )
+
+
+def _slice_thickness(header: Dataset, step: float) -> float:
+    """Millimetres. Nothing here rests on it: a value that is no positive number ("3,5") gives way to `step`."""
+    try:
+        thickness = round(float(header.get("SliceThickness") or step), 8)
+    except PARSE_ERRORS:
+        return step
+    return thickness if thickness > 0 and math.isfinite(thickness) else step
 
 
 def _step_between_slices(stack: CtStack) -> float:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.processes import SILENT_SECONDS, all_processes
-from dicom_node.catalog.states import CaseState
-from dicom_node.catalog.tables import Case, Delivery, Series
+from dicom_node.catalog.processes import SILENT_SECONDS, all_processes, falls_since, last_failure
+from dicom_node.catalog.states import CaseState, DeliveryState
+from dicom_node.catalog.tables import Case, Delivery, ResultObject, Series
 from dicom_node.settings import Settings
 
 FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
+_FALLS_MINUTES = 10
+_MOST_FALLS = 1
+"""One fall in that time is survived; a process that falls again does not do its work."""
+_STUCK_ATTEMPTS = 5
+_STUCK_MINUTES = 60
+"""An object that was tried so often, or has waited so long, says that its destination needs a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,9 @@ def node_status(session: Session, settings: Settings) -> NodeStatus:
     """Read everything in one view. free_mb: on the disk of the data folder."""
     processes = tuple(_process_states(session))
     free_mb = shutil.disk_usage(settings.node.data_folder).free // 2**20
-    problems = (*_missing(processes, settings), *_disk_problem(free_mb, settings))
+    problems = (
+        *_missing(processes, settings), *_falling(session), *_stuck(session), *_disk_problem(free_mb, settings),
+    )  # fmt: skip
     return NodeStatus(
         healthy=not problems,
         problems=problems,
@@ -81,6 +90,36 @@ def _missing(processes: tuple[ProcessStatus, ...], settings: Settings) -> list[s
     problems = [f"the {name} process has no heartbeat" for name in ("listener", "control") if name not in alive]
     if settings.work.workers and not any(name.startswith("worker") for name in alive):
         problems.append("no worker has a heartbeat")
+    return problems
+
+
+def _falling(session: Session) -> list[str]:
+    falls = falls_since(session, audit.utc_now() - timedelta(minutes=_FALLS_MINUTES))
+    return [
+        f"the {name} process ended {count} times in {_FALLS_MINUTES} minutes: {last_failure(session, name)}"
+        for name, count in sorted(falls.items())
+        if count > _MOST_FALLS
+    ]
+
+
+def _stuck(session: Session) -> list[str]:
+    """One line for each destination that gets nothing, or not everything, for too long."""
+    long_ago = audit.utc_now() - timedelta(minutes=_STUCK_MINUTES)
+    stuck = session.execute(
+        select(Delivery, ResultObject.created_at)
+        .join(ResultObject)
+        .where(
+            Delivery.state == DeliveryState.WAITING,
+            (Delivery.attempts >= _STUCK_ATTEMPTS) | (ResultObject.created_at < long_ago),
+        )
+        .order_by(ResultObject.created_at)
+    ).all()
+    problems = []
+    for name in sorted({row.destination for row, _ in stuck}):
+        waiting = [(row, since) for row, since in stuck if row.destination == name]
+        said = next((row.last_error for row, _ in waiting if row.last_error), "not tried yet")
+        since = waiting[0][1].isoformat(timespec="seconds") + "Z"
+        problems.append(f"destination {name}: {len(waiting)} objects wait, the oldest since {since}: {said}")
     return problems
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog.audit import row_as_json
 from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack
-from dicom_node.reasons import ALL_REASONS, NOT_FOUND, NodeError
+from dicom_node.reasons import ALL_REASONS, NO_SUCH_SERIES, NOT_FOUND, NodeError
 
 Story = dict[str, Any]
 
@@ -19,6 +19,12 @@ def case_lines(session: Session, newest: int) -> list[Story]:
     """The newest cases, newest first, one line each."""
     cases = session.scalars(select(Case).order_by(Case.created_at.desc(), Case.id).limit(newest))
     return [_case_line(case) for case in cases]
+
+
+def series_lines(session: Session, newest: int) -> list[Story]:
+    """The newest series, newest first, one line each; those that were refused have no case."""
+    found = session.scalars(select(Series).order_by(Series.last_received_at.desc(), Series.id.desc()).limit(newest))
+    return [_series_line(series) for series in found]
 
 
 def case_story(session: Session, case_id: str) -> Story:
@@ -43,10 +49,10 @@ def case_story(session: Session, case_id: str) -> Story:
 
 
 def series_story(session: Session, uid: str) -> Story:
-    """One series, its stacks rule by rule, and their cases. Raises NodeError(NOT_FOUND)."""
+    """One series, its stacks rule by rule, and their cases. Raises NodeError(NO_SUCH_SERIES)."""
     series = session.scalar(select(Series).where(Series.series_instance_uid == uid))
     if series is None:
-        raise NodeError(NOT_FOUND, kind="series", name=uid)
+        raise NodeError(NO_SUCH_SERIES, name=uid)
     stacks = sorted(series.stacks, key=lambda stack: (-stack.revision, stack.id))
     cases = session.scalars(select(Case).where(Case.stack_id.in_([stack.id for stack in stacks])))
     by_stack: dict[int, list[Story]] = {}

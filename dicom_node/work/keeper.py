@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
@@ -21,10 +23,20 @@ class LeaseKeeper:
     """A thread that renews one lease; use as a context manager around the work.
 
     seconds: for how long each renewal holds. Renews at a third of it, and writes changed progress once a second.
+    stalled_seconds: after so long without any change of progress the lease is renewed no more, and `on_stall` is called
+    once, in the keeper's thread: the work itself hangs and hears nothing.
     """
 
-    def __init__(self, catalog: Catalog, lease: Lease, seconds: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        lease: Lease,
+        seconds: float,
+        stalled_seconds: float = math.inf,
+        on_stall: Callable[[], None] | None = None,
+    ) -> None:
         self._catalog, self._lease, self._seconds = catalog, lease, seconds
+        self._stalled_seconds, self._on_stall = stalled_seconds, on_stall
         self._lost, self._over = threading.Event(), threading.Event()
         self._progress: tuple[str | None, float] = (None, 0.0)
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -47,8 +59,14 @@ class LeaseKeeper:
 
     def _keep(self) -> None:
         written, until = self._progress, time.monotonic() + self._seconds
+        seen, seen_at = self._progress, time.monotonic()
         while not self._over.wait(min(_BEAT_SECONDS, self._seconds / 4)):
             now, progress = time.monotonic(), self._progress
+            if progress != seen:
+                seen, seen_at = progress, now
+            elif now - seen_at > self._stalled_seconds:
+                self._stall(progress)
+                return
             if progress == written and until - now > self._seconds * 2 / 3:
                 continue
             try:
@@ -62,3 +80,9 @@ class LeaseKeeper:
                 if now > until:
                     self._lost.set()
                     return
+
+    def _stall(self, progress: tuple[str | None, float]) -> None:
+        _log.error("no progress", case=self._lease.case_id, stage=progress[0], seconds=self._stalled_seconds)
+        self._lost.set()
+        if self._on_stall is not None:
+            self._on_stall()

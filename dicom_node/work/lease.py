@@ -10,10 +10,18 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
-from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.catalog.states import CASE_TRANSITIONS, CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
-from dicom_node.catalog.transitions import advance_case
-from dicom_node.reasons import ATTEMPTS_EXHAUSTED, LEASE_LOST, NOT_FOUND, WORKER_LOST, NodeError
+from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
+from dicom_node.reasons import (
+    ATTEMPTS_EXHAUSTED,
+    LEASE_LOST,
+    NOT_FOUND,
+    NOT_RETRIABLE,
+    NOTHING_SENT,
+    WORKER_LOST,
+    NodeError,
+)
 from dicom_node.work.owner import owner_from
 
 _HELD = (CaseState.RUNNING, CaseState.DELINEATED)
@@ -85,7 +93,8 @@ def abandon_lease(catalog: Catalog, lease: Lease, attempts: int | None, *, proce
     """
     with catalog.write() as session:
         case = session.get(Case, lease.case_id)
-        if case is not None and (case.lease_owner, case.attempt) == (lease.owner, lease.attempt):
+        own = case is not None and (case.lease_owner, case.attempt) == (lease.owner, lease.attempt)
+        if case is not None and own and case.state in _HELD:
             if attempts is None:
                 case.attempts_forgiven += 1
             _give_up(session, case, attempts, process=process, problem=problem)
@@ -107,11 +116,17 @@ def reap_lost_leases(catalog: Catalog, attempts: int, *, process: str) -> int:
 
 
 def retry_case(catalog: Catalog, case_id: str, *, process: str) -> None:
-    """A person asks for another round of attempts. Raises NodeError (NOT_FOUND), ForbiddenTransition."""
+    """A person asks for another round of attempts; of a case nothing was sent of, for its delivery.
+
+    Raises NodeError (NOT_FOUND), ForbiddenTransition.
+    """
     with catalog.write() as session:
         case = session.get(Case, case_id)
         if case is None:
             raise NodeError(NOT_FOUND, kind="case", name=case_id)
+        sent = case.state == CaseState.DELIVERED and case.reason_code != NOTHING_SENT.code
+        if sent or (case.state, CaseEvent.RETRIED) not in CASE_TRANSITIONS:
+            raise ForbiddenTransition(NOT_RETRIABLE, case=case_id, state=case.state)
         case.attempts_forgiven = case.attempt
         advance_case(session, case, CaseEvent.RETRIED, process=process)
 

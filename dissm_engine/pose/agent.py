@@ -174,7 +174,7 @@ class PoseAgent:
         with torch.no_grad():
             drawn = shape.canonical_sdf(points[None], shape.latent(torch.zeros(1, max(self.components, 1))))[0]
         difference = float((drawn * shape.mm_per_unit - lattice.flatten()[torch.from_numpy(index)]).abs().mean())
-        if difference > _SAME_SHAPE_MM:
+        if not difference <= _SAME_SHAPE_MM:
             raise BundleError(FOREIGN_SHAPE_MODEL, difference_mm=difference)
 
     def state_tensors(self) -> dict[str, torch.Tensor]:

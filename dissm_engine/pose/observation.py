@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as torch_functional
 
 from dissm_engine.pose.similarity import PoseBatch
-from dissm_engine.volume import AIR_HU, Volume, covering_grid, resample
+from dissm_engine.volume import AIR_HU, Grid, Volume, covering_grid, resample
 
 HU_WINDOW = (-160.0, 240.0)
 WORKING_SPACING_MM = 4.0
@@ -23,6 +23,8 @@ _SDF_REACH_MM = 30.0
 _SIGMA_LIMITS_HU = (12.0, 60.0)
 _FEWEST_INSIDE = 50
 _DECODER_CHUNK = 8192
+_STRAIGHT = 0.02
+"""Of a voxel's way along another axis: about a degree."""
 
 
 class ImplicitShape(Protocol):
@@ -31,6 +33,10 @@ class ImplicitShape(Protocol):
     @property
     def mm_per_unit(self) -> float:
         """Millimetres in one canonical unit."""
+
+    @property
+    def trained_radius(self) -> float:
+        """Of the ball that the decoder was trained in, canonical units."""
 
     def latent(self, loadings: torch.Tensor) -> torch.Tensor:
         """Loadings [..., C] in standard deviations to latent codes [..., D]."""
@@ -45,12 +51,14 @@ class CoarseImage:
 
     hu: float32 [K, J, I] on a regular grid. voxel_from_lps: float32 [4, 4].
     low, high: float32 [3], first and last voxel (i, j, k) that count as inside the field of view.
+    view: float32 [K, J, I], 1 where an oblique CT reaches within that box; None where it fills the box.
     """
 
     hu: torch.Tensor
     voxel_from_lps: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
+    view: torch.Tensor | None = None
 
     @staticmethod
     def from_volume(volume: Volume, spacing_mm: float = WORKING_SPACING_MM) -> CoarseImage:
@@ -62,6 +70,7 @@ class CoarseImage:
             torch.from_numpy(working.grid.voxel_from_lps.astype(np.float32)),
             torch.zeros(3),
             size - 1,
+            _view(volume.grid, working.grid),
         )
 
     @cached_property
@@ -85,7 +94,17 @@ class CoarseImage:
         hu = torch_functional.grid_sample(
             self.hu[None, None], unit[None], mode="bilinear", padding_mode="border", align_corners=True
         )[0, 0]
+        if self.view is not None:
+            inside &= torch_functional.grid_sample(self.view[None, None], unit[None], align_corners=True)[0, 0] > 0.5
         return hu.masked_fill_(~inside, AIR_HU), inside.float()
+
+
+def _view(ct_grid: Grid, working: Grid) -> torch.Tensor | None:
+    """Where an oblique CT lies on its covering grid; None for a CT whose axes are those of the grid, in any order."""
+    turned = np.abs(ct_grid.lps_from_voxel[:3, :3]) > _STRAIGHT * ct_grid.spacing
+    if np.count_nonzero(turned) == len(turned):
+        return None
+    return torch.from_numpy((ct_grid.beyond_faces_mm(working.points_lps()) <= 0).astype(np.float32))
 
 
 @dataclass(frozen=True)

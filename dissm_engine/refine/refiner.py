@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from dissm_engine.refine.network import RefinementArchitecture, RefinementNetwork
-from dissm_engine.volume import AIR_HU, SignedDistance, Volume
+from dissm_engine.volume import SignedDistance, Volume
 
 HU_WINDOW = (-160.0, 240.0)
 """Appendix B.2."""
@@ -29,11 +29,13 @@ class Refinement:
     """field: the final signed distance. change_mm: what was added to the prior [K, J, I].
 
     tissue: most likely tissue class of every voxel, uint8 [K, J, I], on the field's grid.
+    in_view: bool [K, J, I], where the CT was; nothing is to be measured beyond.
     """
 
     field: SignedDistance
     change_mm: npt.NDArray[np.float32]
     tissue: npt.NDArray[np.uint8]
+    in_view: npt.NDArray[np.bool_]
 
 
 def input_channels(hu: Tensor, prior_mm: Tensor, in_view: Tensor) -> Tensor:
@@ -65,21 +67,25 @@ class Refiner:
         self.half = half
 
     def refine(
-        self, volume: Volume, prior: SignedDistance, progress: Callable[[float], None] = lambda _: None
+        self,
+        volume: Volume,
+        prior: SignedDistance,
+        in_view: npt.NDArray[np.bool_],
+        progress: Callable[[float], None] = lambda _: None,
     ) -> Refinement:
         """The final field on the prior's grid.
 
-        volume: HU already resampled to `prior.grid`; voxels beyond the CT hold AIR_HU or less.
+        volume: HU already resampled to `prior.grid`. in_view: bool [K, J, I], which of its voxels lie within the CT.
         prior: metric SDF of the pose stage, mm. The change stays within rho and within the band around the prior.
         """
         architecture = self.network.architecture
         hu, sdf = _as_tensor(volume.hu), _as_tensor(prior.mm)
-        channels = input_channels(hu, sdf, (hu > AIR_HU).float())
+        channels = input_channels(hu, sdf, _as_tensor(in_view))
         change, tissue = self._tiled(channels, progress)
         # Unfolding leaves a pattern with the period of the fold; a surface must not show it.
         change = ndimage.gaussian_filter(change, _SMOOTHING_VOXELS * (architecture.stride - 1), mode="nearest")
         change = np.where(np.abs(prior.mm) <= architecture.band_mm, change, np.float32(0))
-        return Refinement(SignedDistance((prior.mm + change).astype(np.float32), prior.grid), change, tissue)
+        return Refinement(SignedDistance((prior.mm + change).astype(np.float32), prior.grid), change, tissue, in_view)
 
     def _tiled(
         self, channels: Tensor, progress: Callable[[float], None]

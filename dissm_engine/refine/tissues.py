@@ -27,20 +27,22 @@ class TissueClass(IntEnum):
     MUSCLE = 9
 
 
-def median_hu(hu: FloatArray, tissue: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32]) -> dict[str, float]:
+def median_hu(
+    hu: FloatArray, tissue: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32], in_view: npt.NDArray[np.bool_]
+) -> dict[str, float]:
     """Median HU of each class that was seen, by lower-case name.
 
-    hu, tissue, liver_mm: [K, J, I] on one grid. The liver is what lies 5 mm inside the field, whatever the head says;
-    the others must lie outside it.
+    hu, tissue, liver_mm, in_view: [K, J, I] on one grid; what the CT does not show does not count. The liver is what
+    lies 5 mm inside the field, whatever the head says; the others must lie outside it.
     """
     medians: dict[str, float] = {}
-    inside = hu[liver_mm < -5]
+    inside = hu[(liver_mm < -5) & in_view]
     if inside.size >= _LEAST_VOXELS:
         medians["liver"] = float(np.median(inside))
     for kind in TissueClass:
         if kind in (TissueClass.OTHER, TissueClass.LIVER, TissueClass.GUT):
             continue
-        values = hu[(tissue == kind) & (liver_mm > 3)]
+        values = hu[(tissue == kind) & (liver_mm > 3) & in_view]
         if values.size >= _LEAST_VOXELS:
             medians[kind.name.lower()] = float(np.median(values))
     return medians

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
 from dicom_node.equipment import AI_MARK, MANUFACTURER, MODEL
 from dicom_node.reasons import ALL_REASONS
 from dissm_engine.volume import Volume
-from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.ct_series import abdomen, derived_uid, oriented, write_ct_series
 from tests.builders.intake import Intake
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
-
-
-@pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Intake]:
-    opened = Intake(tmp_path / "node")
-    yield opened
-    opened.close()
 
 
 def reasons(intake: Intake, *folders: Path) -> list[str]:
@@ -58,7 +52,10 @@ def test_an_abdominal_ct_becomes_one_queued_case_with_its_story_in_the_audit(int
         ({"attributes": {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}}, "DERIVED_REFORMAT"),
         ({"attributes": {"BodyPartExamined": "HEAD"}}, "OTHER_BODY_PART"),
         ({"attributes": {"Manufacturer": MANUFACTURER, "ManufacturerModelName": MODEL}}, "OWN_RESULT"),
-        ({"series_description": AI_MARK + "liver"}, "OWN_RESULT"),
+        (
+            {"series_description": AI_MARK + "liver", "attributes": {"ImageType": ["DERIVED", "SECONDARY"]}},
+            "OWN_RESULT",
+        ),
         ({"sop_class": EnhancedCTImageStorage}, "ENHANCED_MULTIFRAME"),
         ({"frame_of_reference": None}, "NO_FRAME_OF_REFERENCE"),
         ({"attributes": {"ImagePositionPatient": None}}, "NO_POSITIONS"),
@@ -85,6 +82,11 @@ def test_a_two_image_localizer_is_refused_as_one_and_not_for_its_number(intake: 
 def test_one_slice_is_too_few(intake: Intake, tmp_path: Path) -> None:
     write_ct_series(tmp_path / "ct", Volume(BODY.hu[:1], BODY.lps_from_voxel))
     assert reasons(intake, tmp_path / "ct") == ["TOO_FEW_SLICES"]
+
+
+def test_a_scanner_s_own_series_may_be_named_after_its_ai(intake: Intake, tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "ct", BODY, series_description="AI recon portal venous")
+    assert reasons(intake, tmp_path / "ct") == ["ADMITTED"]
 
 
 def test_our_equipment_as_contributor_is_recognised(intake: Intake, tmp_path: Path) -> None:
@@ -135,8 +137,6 @@ def test_the_venous_thin_soft_series_of_a_study_is_chosen(intake: Intake, tmp_pa
     outcome = {stack.facts.get("chosen", "chosen") for stack in stacks if not stack.admitted}
     assert [bool(stack.admitted) for stack in stacks].count(True) == 1
     (chosen,) = [stack for stack in stacks if stack.admitted]
-    from tests.builders.ct_series import derived_uid
-
     assert outcome == {f"{derived_uid('series', 'venous')}, whole series"}
     assert chosen.series_id in {series.id for series in intake.series() if series.state == "ADMITTED"}
 
@@ -168,6 +168,87 @@ def test_a_late_slice_reopens_the_series_and_the_new_case_overtakes_the_old(inta
     assert reasons(intake, late.parent) == ["ADMITTED"]
     assert [case.state for case in intake.cases()] == ["SUPERSEDED", "QUEUED"]
     assert intake.series()[0].revision == 2
+
+
+def test_a_case_that_was_carried_over_a_late_localizer_stays_the_studys_choice(intake: Intake, tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "first", BODY, name="z")
+    assert reasons(intake, tmp_path / "first") == ["ADMITTED"]
+    scout = Volume(BODY.hu[:1], BODY.lps_from_voxel)
+    localizer = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesInstanceUID": derived_uid("series", "z")}
+    write_ct_series(tmp_path / "late", scout, name="scout", attributes=localizer | {"Rows": 8})
+    intake.decide(tmp_path / "late")
+    # By its name alone the equal newcomer would be chosen.
+    assert derived_uid("series", "a2") < derived_uid("series", "z")
+    write_ct_series(tmp_path / "equal", BODY, name="a2")
+    intake.decide(tmp_path / "equal")
+    assert [case.state for case in intake.cases()] == ["QUEUED"]
+    assert [series.reason_code for series in intake.series()] == [None, "NOT_CHOSEN"]
+
+
+def test_an_overtaken_case_has_no_worker_any_more(intake: Intake, tmp_path: Path) -> None:
+    from dicom_node.work.lease import take_lease
+
+    paths = write_ct_series(tmp_path / "ct", BODY)
+    (tmp_path / "late").mkdir()
+    late = paths[-1].rename(tmp_path / "late" / "late.dcm")
+    intake.decide(tmp_path / "ct")
+    take_lease(intake.catalog, "somebody:1", 60.0, process="test")
+    intake.decide(late.parent)
+    old = intake.cases()[0]
+    assert (old.state, old.lease_owner, old.lease_until) == ("SUPERSEDED", None, None)
+
+
+ODD_FILES = {
+    "a sequence that is a number": lambda image: image.add(DataElement(0x0018A001, "US", 5)),
+    "a sequence of garbage": lambda image: image.add(DataElement(0x0018A001, "OB", b"\x01\x02\x03\x04\x05\x06")),
+    # pydicom looks it up when it reads a sequence.
+    "a pixel representation of two bytes as four": lambda image: setattr(
+        image, "ContributingEquipmentSequence", [Dataset()]
+    ),
+    "positions beyond all floats": lambda image: setattr(image, "ImagePositionPatient", ["1.7e308"] * 3),
+}
+ODD_BYTES = {
+    "a sequence of garbage": (b"\x18\x00\x01\xa0OB", b"\x18\x00\x01\xa0SQ"),
+    "a pixel representation of two bytes as four": (b"\x28\x00\x03\x01US", b"\x28\x00\x03\x01UL"),
+}
+
+
+@pytest.mark.parametrize("fault", ODD_FILES)
+def test_an_odd_series_is_decided_and_holds_up_no_other(intake: Intake, tmp_path: Path, fault: str) -> None:
+    oblique = oriented(BODY, "oblique")
+    paths = write_ct_series(tmp_path / "odd", oblique, each=lambda _, image: ODD_FILES[fault](image))
+    for path in paths:
+        content = path.read_bytes()
+        patched = content.replace(*ODD_BYTES.get(fault, (b"", b"")), 1)
+        assert fault not in ODD_BYTES or patched != content
+        path.write_bytes(patched)
+    write_ct_series(tmp_path / "sound", BODY, name="sound", study="another")
+    outcome = reasons(intake, tmp_path / "odd", tmp_path / "sound")
+    assert outcome[-1] == "ADMITTED"
+    assert {series.state for series in intake.series()} <= {"ADMITTED", "REFUSED"}
+
+
+@pytest.mark.parametrize(
+    "place", ["dicom_node.assemble.stacks.split_into_stacks", "dicom_node.admit.admit.judge_stack"]
+)
+def test_what_nobody_foresaw_in_one_series_refuses_it_and_holds_up_no_other(
+    intake: Intake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    module, _, name = place.rpartition(".")
+    real, calls = getattr(sys.modules[module], name), []
+
+    def fail_once(*given: Any) -> Any:
+        calls.append(1)
+        return 1 // 0 if len(calls) == 1 else real(*given)
+
+    monkeypatch.setattr(place, fail_once)
+    write_ct_series(tmp_path / "ct" / "odd", BODY)
+    write_ct_series(tmp_path / "ct" / "sound", BODY, name="sound", study="another")
+    intake.decide(tmp_path / "ct")
+    assert sorted(series.reason_code or "ADMITTED" for series in intake.series()) == ["ADMITTED", "UNREADABLE_HEADER"]
+    (refused,) = [stack for stack in intake.stacks() if stack.reason_code]
+    assert refused.facts["problem"].startswith("ZeroDivisionError in test_admit.py:")
+    assert "STACK_REFUSED" in intake.events("series")
 
 
 def test_the_same_images_again_make_no_new_case_and_reopen_nothing(intake: Intake, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -17,14 +17,6 @@ from dicom_node.catalog.tables import Association, Series
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, rearranged, write_ct_series
 from tests.builders.intake import Intake
-
-
-@pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Intake]:
-    opened = Intake(tmp_path / "node")
-    yield opened
-    opened.close()
-
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
 
@@ -74,6 +66,54 @@ def test_passes_that_could_be_mixed_up_are_refused_as_a_clash(intake: Intake, tm
     write_ct_series(tmp_path / "ct" / "a", BODY, each=number(0, "8"))
     write_ct_series(tmp_path / "ct" / "b", BODY, each=number(60, "9"))
     assert decided(intake, tmp_path / "ct") == {"whole series": "POSITION_CLASH"}
+
+
+def test_passes_that_share_their_numbers_are_refused_and_never_mixed(intake: Intake, tmp_path: Path) -> None:
+    """The order of arrival is no evidence: interleaved on the wire, each pass would get half of either stack."""
+    write_ct_series(tmp_path / "ct", BODY, name="a", attributes={"SeriesInstanceUID": "1.2.3"})
+    write_ct_series(tmp_path / "ct", BODY, name="b", attributes={"SeriesInstanceUID": "1.2.3"})
+    files = sorted((tmp_path / "ct").glob("*.dcm"), key=lambda file: file.stem.split("_")[::-1])
+    for n, file in enumerate(files):
+        # Arrives as a1 b1 b2 a2 a3 b3 ...
+        file.rename(file.with_name(f"{n ^ ((n >> 1) & 1):04d}.dcm"))
+    assert decided(intake, tmp_path / "ct") == {"whole series": "POSITION_CLASH"}
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionNumber", "AcquisitionTime", "ContentTime", "ConvolutionKernel"])
+def test_two_stacks_half_a_step_apart_are_not_one_stack_of_half_the_spacing(
+    intake: Intake, tmp_path: Path, keyword: str
+) -> None:
+    fine = abdomen((120, 16, 18), (20.0, 20.0, 1.25))
+    values = {"AcquisitionNumber": (1, 2), "ConvolutionKernel": ("B30f", "B70f")}.get(keyword, ("101500", "101540"))
+
+    def change(k: int, image: Dataset) -> None:
+        setattr(image, keyword, values[k % 2])
+
+    write_ct_series(tmp_path / "ct", fine, each=change)
+    stacks = intake.decide(tmp_path / "ct")
+    assert [len(stack.instance_ids) for stack in stacks] == [60, 60]
+    images = [{intake_position(intake, number) for number in stack.instance_ids} for stack in stacks]
+    assert all(len({position % 2 for position in one}) == 1 for one in images)
+
+
+def intake_position(intake: Intake, instance_id: int) -> int:
+    """The k of an image of `abdomen` with steps of 1.25 mm."""
+    from dicom_node.catalog.tables import Instance
+
+    with intake.catalog.read() as session:
+        path = session.get_one(Instance, instance_id).path
+    image = pydicom.dcmread(intake.settings.node.spool / path, specific_tags=["ImagePositionPatient"])
+    return round((image.ImagePositionPatient[2] + 300) / 1.25)
+
+
+def test_interleaved_halves_that_are_too_coarse_are_refused_and_never_joined(intake: Intake, tmp_path: Path) -> None:
+    coarse = abdomen((30, 16, 18), (20.0, 20.0, 5.0))
+
+    def change(k: int, image: Dataset) -> None:
+        image.AcquisitionNumber = 1 + k % 2
+
+    write_ct_series(tmp_path / "ct", coarse, each=change)
+    assert set(decided(intake, tmp_path / "ct").values()) == {"TOO_FEW_SLICES"}
 
 
 def test_contiguous_acquisitions_with_even_steps_stay_one_stack(intake: Intake, tmp_path: Path) -> None:
@@ -176,6 +216,16 @@ def test_an_open_association_that_still_sends_the_series_holds_it_open(intake: I
 def test_the_hard_cap_ends_the_waiting_and_calls_the_series_incomplete(intake: Intake) -> None:
     receiving(intake, quiet_for=0.0, since=3601.0, ended=None)
     assert settled_as(intake) == "incomplete"
+
+
+def test_a_series_from_before_the_clock_was_set_back_waits_the_quiet_time_and_no_longer(intake: Intake) -> None:
+    receiving(intake, quiet_for=-3600.0)
+    now = audit.utc_now()
+    assert settled_as(intake) is None
+    later = now + timedelta(seconds=intake.settings.assemble.quiet_seconds + 5)
+    assert settle_quiet_series(intake.catalog, intake.settings.assemble, process="test", now=later) == 1
+    (series,) = intake.series()
+    assert series.first_received_at < later
 
 
 @pytest.mark.parametrize("ended", ["aborted", "lost"])

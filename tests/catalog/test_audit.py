@@ -34,26 +34,28 @@ def file(tmp_path: Path) -> Path:
 def anchor(file: Path) -> Path:
     """Its anchor, made when all ten rows were there."""
     where = file.with_name("audit.head")
-    with Catalog(sqlite_url(file)).read() as session:
-        anchor_head(session, where)
+    anchor_head(Catalog(sqlite_url(file)), where, process="test")
     return where
 
 
 def tamper(file: Path, *statements: str) -> None:
-    """Whoever has the file can drop the triggers first."""
+    """Whoever has the file can drop the triggers first, and put them back."""
     raw = sqlite3.connect(file)
-    for name in ("audit_no_UPDATE", "audit_no_DELETE", "audit_no_replace"):
+    triggers = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
         raw.execute(f'DROP TRIGGER "{name}"')
     for statement in statements:
         raw.execute(statement)
+    for _, sql in triggers:
+        raw.execute(sql)
     raw.commit()
     raw.close()
 
 
-def verdict_of(file: Path, anchor: Path | None = None) -> ChainVerdict:
+def verdict_of(file: Path, anchor: Path | None = None, *, must_be_anchored: bool = False) -> ChainVerdict:
     catalog = Catalog(sqlite_url(file))
     with catalog.read() as session:
-        verdict = verify(session, read_anchor(anchor) if anchor else None)
+        verdict = verify(session, read_anchor(anchor) if anchor else None, must_be_anchored=must_be_anchored)
     catalog.close()
     return verdict
 
@@ -75,7 +77,8 @@ def test_rows_cannot_be_changed_through_the_database(file: Path, statement: str)
 
 def test_an_untouched_chain_is_proven(file: Path, anchor: Path) -> None:
     verdict = verdict_of(file, anchor)
-    assert (verdict.rows, verdict.anchored_row, verdict.problems) == (10, 10, ())
+    # The eleventh row says that the ten were anchored.
+    assert (verdict.rows, verdict.anchored_row, verdict.problems) == (11, 10, ())
 
 
 @pytest.mark.parametrize("column", [name for name in audit.COLUMNS if name not in {"id", "facts"}])
@@ -125,11 +128,10 @@ def test_the_anchor_follows_the_chain(file: Path, anchor: Path) -> None:
     catalog = Catalog(sqlite_url(file))
     with catalog.write() as session:
         head = audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
-    with catalog.read() as session:
-        anchor_head(session, anchor)
+    anchor_head(catalog, anchor, process="test")
     found = read_anchor(anchor)
     assert found is not None
-    assert (found.id, found.hash) == (11, head.hash)
+    assert (found.id, found.hash) == (12, head.hash)
     assert [each.name for each in anchor.parent.glob("audit.*")] == ["audit.head"]
 
 
@@ -141,9 +143,64 @@ def test_the_anchor_does_not_follow_a_chain_that_was_touched(file: Path, anchor:
         for _ in range(5):
             audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
     tamper(file, damage)
-    with pytest.raises(CatalogError, match="audit chain is broken"), catalog.read() as session:
-        anchor_head(session, anchor)
+    with pytest.raises(CatalogError, match="audit chain is broken"):
+        anchor_head(catalog, anchor, process="test")
     assert anchor.read_bytes() == before
+
+
+def test_the_chain_says_once_that_it_was_anchored(file: Path, anchor: Path) -> None:
+    for _ in range(3):
+        anchor_head(Catalog(sqlite_url(file)), anchor, process="test")
+    with Catalog(sqlite_url(file)).read() as session:
+        assert [row.event for row in audit.rows(session, after=10)] == ["ANCHORED"]
+
+
+def test_a_cut_tail_is_not_hidden_by_removing_the_anchor_too(file: Path, anchor: Path) -> None:
+    tamper(file, "DELETE FROM audit WHERE id > 7")
+    anchor.unlink()
+    (problem,) = verdict_of(file, anchor, must_be_anchored=True).problems
+    assert problem.what == "the anchor is gone: rows cut off the end could not be seen"
+
+
+def test_an_anchor_that_was_lost_is_begun_anew_and_that_stays_to_be_seen(file: Path, anchor: Path) -> None:
+    catalog = Catalog(sqlite_url(file))
+    anchor.unlink()
+    for _ in range(2):
+        anchor_head(catalog, anchor, process="test")
+    (problem,) = verdict_of(file, anchor, must_be_anchored=True).problems
+    assert problem.what == "the anchor was gone when row 12 was written: rows cut off before it could not be seen"
+
+
+def test_a_copy_without_its_anchor_can_still_be_verified(file: Path, anchor: Path) -> None:
+    anchor.unlink()
+    verdict = verdict_of(file, anchor)
+    assert (verdict.untouched, verdict.anchored_row) == (True, None)
+
+
+def test_killed_between_anchor_and_row_the_next_round_takes_no_anchor_for_lost(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, catalog = file.with_name("audit.head"), Catalog(sqlite_url(file))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dicom_node.catalog.verify._append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            anchor_head(catalog, where, process="test")
+    anchor_head(catalog, where, process="test")
+    verdict = verdict_of(file, where, must_be_anchored=True)
+    assert (verdict.rows, verdict.problems) == (11, ())
+
+
+@pytest.mark.parametrize("name", ["audit_no_UPDATE", "audit_no_DELETE", "audit_no_replace"])
+def test_a_missing_trigger_is_seen(file: Path, name: str) -> None:
+    raw = sqlite3.connect(file)
+    raw.execute(f'DROP TRIGGER "{name}"')
+    raw.commit()
+    raw.close()
+    assert [problem.what for problem in verdict_of(file).problems] == [f"the trigger {name.lower()} is missing"]
 
 
 def test_an_unreadable_anchor_is_said(file: Path, anchor: Path) -> None:

@@ -173,8 +173,9 @@ def test_status_is_healthy_only_while_every_process_beats(settings_file: Path, i
 def test_audit_verify_finds_a_cut_log_and_says_so_by_its_exit_code(
     tmp_path: Path, settings_file: Path, intake: Intake
 ) -> None:
-    with intake.catalog.read() as session:
-        anchor_head(session, intake.settings.node.audit_anchor)
+    assert run(settings_file, "audit", "verify").exit_code == 1, "rows, and no anchor"
+    anchor_head(intake.catalog, intake.settings.node.audit_anchor, process="test")
+    anchor_head(intake.catalog, intake.settings.node.audit_anchor, process="test")
     assert run(settings_file, "audit", "verify").exit_code == 0
     intake.catalog.close()
     raw = sqlite3.connect(tmp_path / "data" / "catalog.sqlite")
@@ -187,6 +188,21 @@ def test_audit_verify_finds_a_cut_log_and_says_so_by_its_exit_code(
     assert "is gone" in result.output
     database = str(tmp_path / "data" / "catalog.sqlite")
     assert answered(settings_file, "audit", "verify", "--database", database, code=1)["untouched"] is False  # type: ignore[index]
+
+
+def test_a_removed_anchor_is_a_problem_of_the_node_and_only_said_of_a_copy(
+    tmp_path: Path, settings_file: Path, intake: Intake
+) -> None:
+    anchor_head(intake.catalog, intake.settings.node.audit_anchor, process="test")
+    intake.settings.node.audit_anchor.unlink()
+    intake.catalog.close()
+    result = run(settings_file, "audit", "verify")
+    assert result.exit_code == 1
+    assert "the anchor is gone" in result.output
+    database = str(tmp_path / "data" / "catalog.sqlite")
+    result = run(settings_file, "audit", "verify", "--database", database)
+    assert result.exit_code == 0
+    assert "there is no anchor" in result.output
 
 
 def test_audit_export_writes_every_row(tmp_path: Path, settings_file: Path, intake: Intake) -> None:

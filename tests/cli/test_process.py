@@ -50,7 +50,8 @@ def test_a_folder_becomes_proven_objects_beside_an_audit_that_verifies(tmp_path:
     with catalog.read() as session:
         verdict = verify(session, read_anchor(out / "audit.head"))
     catalog.close()
-    assert (verdict.untouched, verdict.anchored_row) == (True, verdict.rows)
+    # Behind the anchored row comes the one that says so.
+    assert (verdict.untouched, verdict.anchored_row) == (True, verdict.rows - 1)
 
 
 def test_the_same_folder_again_makes_nothing_twice(tmp_path: Path, folders: list[Path]) -> None:
@@ -89,6 +90,17 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_done(tmp_path: Path, folder
     assert nothing.exit_code == 2
 
 
+def test_no_result_comes_of_an_archive_that_was_cut_off(tmp_path: Path, folders: list[Path]) -> None:
+    archive = tmp_path / "study.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folders[1], arcname="study")
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(len(content) * 0.9)])
+    report = process_folders([archive, folders[0]], tmp_path / "out", Settings(), load=load_quick, watch=silently)
+    assert (states(report), report.exit_code) == ([CaseState.PROVEN], 1)
+    assert "cannot be read" in str(report.imports[str(archive)])
+
+
 def test_a_rejected_result_leaves_no_object_in_the_output(tmp_path: Path, folders: list[Path]) -> None:
     report = process_folders(folders[:1], tmp_path, Settings(), load=load_rejecting, watch=silently)
     assert states(report) == [CaseState.HELD]
@@ -107,11 +119,23 @@ class Interrupted(EllipsoidEngine):
         return super().delineate(volume, progress)
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, folders: list[Path]) -> None:
+def test_a_worker_that_falls_is_replaced_and_its_case_tried_again_in_the_same_run(
+    tmp_path: Path, folders: list[Path]
+) -> None:
     def load(_settings: Settings) -> Interrupted:
         return Interrupted(verdict=Verdict.ACCEPT)
 
-    with pytest.raises(ZeroDivisionError):
+    Interrupted.failed = False
+    report = process_folders(folders[:2], tmp_path, Settings(), load=load, watch=silently)
+    assert [case["state"] for case in report.cases] == [CaseState.PROVEN] * 2
+    assert sorted(case["attempt"] for case in report.cases) == [1, 2]
+
+
+def test_an_engine_that_cannot_be_loaded_ends_the_run(tmp_path: Path, folders: list[Path]) -> None:
+    def load(_settings: Settings) -> Interrupted:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
         process_folders(folders[:1], tmp_path, Settings(), load=load, watch=silently)
-    report = process_folders(folders[:1], tmp_path, Settings(), load=load, watch=silently)
-    assert [(case["state"], case["attempt"]) for case in report.cases] == [(CaseState.PROVEN, 2)]
+    again = process_folders(folders[:1], tmp_path, Settings(), load=load_quick, watch=silently)
+    assert states(again) == [CaseState.PROVEN]

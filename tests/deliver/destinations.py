@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.states import CaseState, SeriesState
 from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack
+from dicom_node.deliver.answers import Outcome
+from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_orphans
 from dicom_node.settings import Destination, NodeSettings, Settings
 
 CLASSES = {"seg": SegmentationStorage, "surface": SurfaceSegmentationStorage}
@@ -79,7 +82,7 @@ def free_port() -> int:
 
 def destination(port: int, name: str = "pacs", **options: Any) -> Destination:
     chosen = {"ae_title": "PACS", "timeout_seconds": 5, "first_retry_seconds": 10, **options}
-    return Destination(name=name, host="127.0.0.1", port=port, **chosen)
+    return Destination(**{"name": name, "host": "127.0.0.1", "port": port, **chosen})
 
 
 def settings_for(folder: Path, *destinations: Destination) -> Settings:
@@ -142,6 +145,16 @@ def audit_events(catalog: Catalog, case_id: str, kind: str = "delivery") -> list
     with catalog.read() as session:
         found = select(AuditRow).where(AuditRow.subject == case_id, AuditRow.subject_kind == kind)
         return list(session.scalars(found.order_by(AuditRow.id)))
+
+
+def deliver_round(catalog: Catalog, settings: Settings) -> Counter[Outcome]:
+    """What the control process does again and again, once: the outbox' job, then each destination's."""
+    queue_proven(catalog, settings, "test")
+    withdraw_orphans(catalog, settings, "test")
+    outcomes: Counter[Outcome] = Counter()
+    for each in settings.destinations:
+        outcomes.update(deliver_to(catalog, settings, each, "test"))
+    return outcomes
 
 
 def end_rest(catalog: Catalog) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,19 @@ from pydicom.uid import (
 from pynetdicom import evt
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, open_catalog
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
-from dicom_node.catalog.transitions import advance_case
-from dicom_node.deliver.outbox import deliver_due, queue_proven
+from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
+from dicom_node.control import control_main
+from dicom_node.deliver.answers import Outcome
+from dicom_node.deliver.outbox import queue_proven
+from dicom_node.watch.story import case_lines
+from dicom_node.work.lease import retry_case
 from tests.deliver.destinations import (
     audit_events,
     case_state,
+    deliver_round,
     deliveries,
     destination,
     end_rest,
@@ -35,19 +40,12 @@ from tests.deliver.destinations import (
 )
 
 
-@pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    opened = open_catalog(sqlite_url(tmp_path / "node.sqlite"))
-    yield opened
-    opened.close()
-
-
 def test_a_proven_case_is_sent_to_its_destination_and_is_delivered(catalog: Catalog, tmp_path: Path) -> None:
     with storage_scp() as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        counts = deliver_due(catalog, settings, "test")
-    assert (counts.queued, counts.sent, counts.refused) == (1, 2, 0)
+        counts = deliver_round(catalog, settings)
+    assert counts == {Outcome.DELIVERED: 2}
     assert case_state(catalog, case) == CaseState.DELIVERED
     assert [row.object.sop_instance_uid for row in _with_objects(catalog, case)] == pacs.received
     assert [row.event for row in audit_events(catalog, case)] == ["DELIVERED", "DELIVERED"]
@@ -57,7 +55,7 @@ def test_a_proven_case_is_sent_to_its_destination_and_is_delivered(catalog: Cata
 def test_a_case_without_any_destination_is_done(catalog: Catalog, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     case = proven_case(catalog, settings)
-    deliver_due(catalog, settings, "test")
+    deliver_round(catalog, settings)
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -65,7 +63,7 @@ def test_a_destination_gets_only_the_kinds_of_objects_it_asked_for(catalog: Cata
     with storage_scp() as pacs:
         settings = settings_for(tmp_path, destination(pacs.port, objects=("seg",)))
         case = proven_case(catalog, settings)
-        assert deliver_due(catalog, settings, "test").sent == 1
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -75,7 +73,7 @@ def test_an_object_is_sent_in_the_syntax_it_is_in_though_the_destination_prefers
     with storage_scp(syntaxes=(ImplicitVRLittleEndian, ExplicitVRLittleEndian)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         proven_case(catalog, settings)
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
     assert pacs.syntaxes == [ExplicitVRLittleEndian] * 2
 
 
@@ -84,9 +82,9 @@ def test_a_refusal_for_good_is_not_retried_and_holds_the_case(catalog: Catalog, 
     with storage_scp(lambda event: status) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
         end_rest(catalog)
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
     assert len(pacs.received) == 2
     assert case_state(catalog, case) == CaseState.HELD
     assert {row.last_status for row in deliveries(catalog, case)} == {status}
@@ -98,8 +96,8 @@ def test_an_unknown_class_is_refused_for_good_and_the_other_object_still_goes(ca
     with storage_scp(classes=(SegmentationStorage,)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        counts = deliver_due(catalog, settings, "test")
-    assert (counts.sent, counts.refused) == (1, 1)
+        counts = deliver_round(catalog, settings)
+    assert counts == {Outcome.DELIVERED: 1, Outcome.REFUSED: 1}
     assert case_state(catalog, case) == CaseState.HELD
 
 
@@ -107,7 +105,7 @@ def test_an_unknown_syntax_of_every_object_is_refused_for_good(catalog: Catalog,
     with storage_scp(syntaxes=(ImplicitVRLittleEndian,)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_due(catalog, settings, "test").refused == 2
+        assert deliver_round(catalog, settings)[Outcome.REFUSED] == 2
     assert case_state(catalog, case) == CaseState.HELD
 
 
@@ -115,7 +113,7 @@ def test_an_association_rejected_for_good_is_not_retried(catalog: Catalog, tmp_p
     with storage_scp(ae_title="OTHER", require_called=True) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_due(catalog, settings, "test").refused == 2
+        assert deliver_round(catalog, settings)[Outcome.REFUSED] == 2
     assert case_state(catalog, case) == CaseState.HELD
     assert "called ae title not recognised" in str(deliveries(catalog, case)[0].last_error)
 
@@ -126,11 +124,11 @@ def test_a_transient_failure_is_retried_until_it_goes(catalog: Catalog, tmp_path
     with storage_scp(lambda event: next(answers)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_due(catalog, settings, "test").tried_again == 2
+        assert deliver_round(catalog, settings)[Outcome.TRY_AGAIN] == 2
         assert case_state(catalog, case) == CaseState.DELIVERING
-        assert deliver_due(catalog, settings, "test").sent == 0, "it rests before it is tried again"
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 0, "it rests before it is tried again"
         end_rest(catalog)
-        assert deliver_due(catalog, settings, "test").sent == 2
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 2
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -139,7 +137,7 @@ def test_a_warning_is_delivered_and_said(catalog: Catalog, tmp_path: Path, statu
     with storage_scp(lambda event: status) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings, kinds=("seg",))
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
     assert case_state(catalog, case) == CaseState.DELIVERED
     (said,) = audit_events(catalog, case)
     assert (said.event, said.facts["status"]) == ("DELIVERED_WITH_WARNING", status)
@@ -151,38 +149,43 @@ def test_a_destination_that_is_down_gets_everything_in_order_when_it_is_up_again
     port = free_port()
     settings = settings_for(tmp_path, destination(port))
     first = proven_case(catalog, settings)
-    deliver_due(catalog, settings, "test")
+    deliver_round(catalog, settings)
     rest = deliveries(catalog, first)[0].next_attempt_at - audit.utc_now()
     assert 6 < rest.total_seconds() <= 10
     second = proven_case(catalog, settings)
     with storage_scp(port=port) as pacs:
-        assert deliver_due(catalog, settings, "test").sent == 0, "nothing overtakes what waits"
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 0, "nothing overtakes what waits"
         end_rest(catalog)
-        assert deliver_due(catalog, settings, "test").sent == 4
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 4
     wanted = [row.object.sop_instance_uid for case in (first, second) for row in _with_objects(catalog, case)]
     assert pacs.received == wanted
     assert {case_state(catalog, case) for case in (first, second)} == {CaseState.DELIVERED}
 
 
-def test_a_destination_that_hangs_does_not_delay_another(catalog: Catalog, tmp_path: Path) -> None:
-    released = threading.Event()
+def test_a_destination_that_hangs_does_not_delay_another_nor_the_cases_after_it(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    released, stop = threading.Event(), threading.Event()
 
     def hang(event: evt.Event) -> int:
-        released.wait(20)
+        released.wait(30)
         return 0x0000
 
     with storage_scp(hang) as slow, storage_scp() as quick:
-        settings = settings_for(tmp_path, destination(slow.port, "slow"), destination(quick.port, "quick"))
+        slow_one = destination(slow.port, "slow", timeout_seconds=60)
+        settings = settings_for(tmp_path, slow_one, destination(quick.port, "quick"))
         proven_case(catalog, settings)
-        running = threading.Thread(target=deliver_due, args=(catalog, settings, "test"))
-        running.start()
-        deadline = time.monotonic() + 15
-        while len(quick.received) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert len(quick.received) == 2
-        assert not slow.received
-        released.set()
-        running.join(20)
+        control = threading.Thread(target=control_main, args=(settings, catalog, "control", stop))
+        control.start()
+        try:
+            until(lambda: len(quick.received) == 2)
+            proven_case(catalog, settings)
+            until(lambda: len(quick.received) == 4)
+            assert not slow.received
+        finally:
+            released.set()
+            stop.set()
+            control.join(60)
 
 
 def test_an_answer_that_never_came_is_sent_again_under_the_same_uid(catalog: Catalog, tmp_path: Path) -> None:
@@ -197,10 +200,10 @@ def test_an_answer_that_never_came_is_sent_again_under_the_same_uid(catalog: Cat
     with storage_scp(abort_once) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings, kinds=("seg",))
-        assert deliver_due(catalog, settings, "test").tried_again == 1
+        assert deliver_round(catalog, settings)[Outcome.TRY_AGAIN] == 1
         assert "unknown" in str(deliveries(catalog, case)[0].last_error)
         end_rest(catalog)
-        assert deliver_due(catalog, settings, "test").sent == 1
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 1
     assert len(set(pacs.received)) == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
 
@@ -210,11 +213,11 @@ def test_one_destination_refuses_and_the_other_still_gets_its_objects(catalog: C
     with storage_scp(lambda event: 0xC000) as refusing:
         settings = settings_for(tmp_path, destination(refusing.port, "refusing"), destination(port, "down"))
         case = proven_case(catalog, settings)
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
         assert case_state(catalog, case) == CaseState.DELIVERING, "one destination is still owed its objects"
         end_rest(catalog)
         with storage_scp(port=port) as late:
-            deliver_due(catalog, settings, "test")
+            deliver_round(catalog, settings)
     assert len(late.received) == 2
     assert case_state(catalog, case) == CaseState.HELD
 
@@ -227,7 +230,7 @@ def test_an_object_changed_after_its_proof_never_leaves(catalog: Catalog, tmp_pa
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
     assert not pacs.received
     assert case_state(catalog, case) == CaseState.HELD
 
@@ -239,7 +242,7 @@ def test_an_overtaken_case_sends_nothing_more(catalog: Catalog, tmp_path: Path) 
         queue_proven(catalog, settings, "test")
         with catalog.write() as session:
             advance_case(session, session.get_one(Case, case), CaseEvent.OVERTAKEN, process="test")
-        deliver_due(catalog, settings, "test")
+        deliver_round(catalog, settings)
     assert not pacs.received
     assert {row.state for row in deliveries(catalog, case)} == {"WITHDRAWN"}
     assert case_state(catalog, case) == CaseState.SUPERSEDED
@@ -248,8 +251,8 @@ def test_an_overtaken_case_sends_nothing_more(catalog: Catalog, tmp_path: Path) 
 def test_a_destination_taken_out_of_the_settings_holds_what_waits_for_it(catalog: Catalog, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, destination(free_port(), "gone"))
     case = proven_case(catalog, settings)
-    deliver_due(catalog, settings, "test")
-    deliver_due(catalog, settings_for(tmp_path), "test")
+    deliver_round(catalog, settings)
+    deliver_round(catalog, settings_for(tmp_path))
     assert case_state(catalog, case) == CaseState.HELD
     with catalog.read() as session:
         assert session.get_one(Case, case).facts["destination"] == "gone"
@@ -259,14 +262,37 @@ def test_the_outbox_survives_a_restart(catalog: Catalog, tmp_path: Path) -> None
     port = free_port()
     settings = settings_for(tmp_path, destination(port))
     case = proven_case(catalog, settings)
-    deliver_due(catalog, settings, "test")
+    deliver_round(catalog, settings)
     catalog.close()
     reopened = open_catalog(catalog.url)
     end_rest(reopened)
     with storage_scp(port=port):
-        assert deliver_due(reopened, settings, "after").sent == 2
+        assert deliver_round(reopened, settings)[Outcome.DELIVERED] == 2
     assert [row.attempts for row in deliveries(reopened, case)] == [2, 2]
     reopened.close()
+
+
+def test_a_case_that_nobody_wanted_says_so_and_is_sent_when_somebody_does(catalog: Catalog, tmp_path: Path) -> None:
+    with storage_scp() as pacs:
+        case = proven_case(catalog, settings_for(tmp_path))
+        deliver_round(catalog, settings_for(tmp_path))
+        with catalog.read() as session:
+            (line,) = case_lines(session, 1)
+        assert (line["state"], line["reason_code"]) == ("DELIVERED", "NOTHING_SENT")
+        assert "no destination wants seg, surface" in line["reason"]
+        settings = settings_for(tmp_path, destination(pacs.port))
+        retry_case(catalog, case, process="test")
+        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 2
+        with pytest.raises(ForbiddenTransition):
+            retry_case(catalog, case, process="test")
+    assert case_state(catalog, case) == CaseState.DELIVERED
+
+
+def until(met: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def _with_objects(catalog: Catalog, case_id: str):  # type: ignore[no-untyped-def]

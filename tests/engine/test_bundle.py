@@ -1,9 +1,11 @@
+import hashlib
 import json
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load, save
 
 from dissm_engine.bundle import MANIFEST, Bundle
 from dissm_engine.errors import BundleError
@@ -69,3 +71,55 @@ def test_weights_of_another_architecture_are_refused(copy: Path) -> None:
 def test_no_bundle_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model bundle"):
         Bundle.load(tmp_path / "nowhere")
+
+
+def rewritten(folder: Path, file: str, content: bytes) -> None:
+    """Another content for a file, and a manifest that agrees with it."""
+    (folder / file).write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][file] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_weights_that_the_manifest_does_not_vouch_for_are_refused(copy: Path) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest["files"]["refine.safetensors"]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"does not list refine\.safetensors"):
+        Bundle.load(copy)
+
+
+def test_weights_that_are_no_numbers_are_refused(copy: Path) -> None:
+    tensors = load((copy / "pose.safetensors").read_bytes())
+    tensors["canvas.mean_mm"][0] = float("nan")
+    rewritten(copy, "pose.safetensors", save(tensors))
+    with pytest.raises(BundleError, match=r"canvas\.mean_mm holds values that are no numbers"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(("section", "value"), [("trust", None), ("architecture", None), ("trust", float("nan"))])
+def test_a_manifest_that_lacks_a_section_or_a_number_is_one_clear_error(
+    copy: Path, section: str, value: float | None
+) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    if value is None:
+        del manifest[section]
+    else:
+        manifest[section]["bias"] = value
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="cannot be used"):
+        Bundle.load(copy)
+
+
+def test_a_damaged_zip_is_one_clear_error(copy: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in copy.rglob("*"):
+            archive.write(file, file.relative_to(copy))
+        weights = archive.getinfo("refine.safetensors")
+    content = bytearray(packed.read_bytes())
+    first = weights.header_offset + 1000
+    content[first : first + 400] = bytes(255 - value for value in content[first : first + 400])
+    packed.write_bytes(content)
+    with pytest.raises(BundleError):
+        Bundle.load(packed)

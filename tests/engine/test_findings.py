@@ -1,8 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dissm_engine.delineation import Verdict
-from dissm_engine.findings import CALIBRATED, LIMITS, TrustModel, fit_trust, judge
+from dissm_engine.findings import (
+    CALIBRATED,
+    LIMITS,
+    TrustModel,
+    fit_trust,
+    judge,
+    tissue_agreement,
+)
+from dissm_engine.refine.refiner import Refinement
+from dissm_engine.refine.tissues import TissueClass, median_hu
+from dissm_engine.volume import AIR_HU, SignedDistance, axis_aligned_grid
 
 
 def values(badness: float, rng: np.random.Generator) -> dict[str, float]:
@@ -49,3 +61,26 @@ def test_the_trust_model_survives_json_and_refuses_other_findings(trust: TrustMo
     assert again.estimate(found) == trust.estimate(found)
     with pytest.raises(ValueError, match="fitted on"):
         TrustModel.from_json(trust.to_json() | {"findings": list(CALIBRATED[:-1])})
+
+
+def test_an_estimate_that_is_no_number_is_rejected(trust: TrustModel) -> None:
+    broken = replace(trust, bias=float("nan"))
+    assert judge(values(0.0, np.random.default_rng(5)), broken).verdict is Verdict.REJECT
+
+
+def half_seen_ball() -> Refinement:
+    """A liver of 40 mm of which the CT shows the lower half; the tissue head is right where it could see."""
+    grid = axis_aligned_grid([-30] * 3, [30] * 3, 2.0)
+    points = grid.points_lps()
+    in_view = points[..., 2] < 0
+    liver = np.linalg.norm(points, axis=-1) < 20
+    tissue = np.where(liver & in_view, TissueClass.LIVER, TissueClass.OTHER).astype(np.uint8)
+    field = SignedDistance((np.linalg.norm(points, axis=-1) - 20).astype(np.float32), grid)
+    return Refinement(field, np.zeros(grid.shape, dtype=np.float32), tissue, in_view)
+
+
+def test_what_the_ct_does_not_show_counts_neither_for_nor_against_the_liver() -> None:
+    seen = half_seen_ball()
+    assert tissue_agreement(seen) == 1.0
+    hu = np.where(seen.in_view, 100, AIR_HU).astype(np.float32)
+    assert median_hu(hu, seen.tissue, seen.field.mm, seen.in_view)["liver"] == 100

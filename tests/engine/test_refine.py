@@ -20,6 +20,10 @@ def noisy_case(side: int = 41) -> tuple[Volume, SignedDistance]:
     return Volume(hu, grid.lps_from_voxel), SignedDistance(distance, grid)
 
 
+def everywhere(prior: SignedDistance) -> np.ndarray:
+    return np.ones(prior.mm.shape, dtype=np.bool_)
+
+
 def test_unfolding_is_the_inverse_of_folding() -> None:
     image = torch.randn(2, 1, 8, 6, 4)
     assert torch.equal(unfolded(folded(image, 2), 2), image)
@@ -27,7 +31,7 @@ def test_unfolding_is_the_inverse_of_folding() -> None:
 
 def test_the_surface_moves_by_no_more_than_rho_and_only_in_the_band() -> None:
     volume, prior = noisy_case()
-    result = small_refiner(rho_mm=5.0).refine(volume, prior)
+    result = small_refiner(rho_mm=5.0).refine(volume, prior, everywhere(prior))
     assert 1.0 < np.abs(result.change_mm).max() <= 5.0001
     assert np.abs(result.change_mm[np.abs(prior.mm) > 25]).max() == 0
     assert np.allclose(result.field.mm, prior.mm + result.change_mm)
@@ -35,14 +39,14 @@ def test_the_surface_moves_by_no_more_than_rho_and_only_in_the_band() -> None:
 
 def test_an_untrained_network_changes_nothing() -> None:
     volume, prior = noisy_case()
-    result = Refiner(RefinementNetwork(RefinementArchitecture(widths=(4, 8))), 32).refine(volume, prior)
-    assert np.array_equal(result.field.mm, prior.mm)
+    untrained = Refiner(RefinementNetwork(RefinementArchitecture(widths=(4, 8))), 32)
+    assert np.array_equal(untrained.refine(volume, prior, everywhere(prior)).field.mm, prior.mm)
 
 
 def test_the_result_does_not_depend_on_sizes_the_tiles_do_not_divide() -> None:
     for side in (20, 32, 41, 47):
         volume, prior = noisy_case(side)
-        result = small_refiner().refine(volume, prior)
+        result = small_refiner().refine(volume, prior, everywhere(prior))
         assert result.field.mm.shape == result.tissue.shape == prior.mm.shape
         assert np.isfinite(result.field.mm).all()
 
@@ -60,4 +64,5 @@ def test_weights_and_description_make_the_same_refiner_again() -> None:
     volume, prior = noisy_case()
     first = small_refiner()
     second = Refiner.from_tensors(first.state_tensors(), first.describe())
-    assert np.array_equal(first.refine(volume, prior).field.mm, second.refine(volume, prior).field.mm)
+    one, other = (refiner.refine(volume, prior, everywhere(prior)) for refiner in (first, second))
+    assert np.array_equal(one.field.mm, other.field.mm)

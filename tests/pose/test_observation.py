@@ -4,7 +4,7 @@ import torch
 
 from dissm_engine.pose.observation import CoarseImage, ObservationSpec, ShapeCanvas, observe
 from dissm_engine.pose.similarity import Pose, PoseBatch
-from dissm_engine.volume import axis_aligned_grid
+from dissm_engine.volume import AIR_HU, Volume, axis_aligned_grid
 from tests.pose.toy import MM_PER_UNIT, Ellipsoids, body_grid, bright_ellipsoid
 
 HU, FIELD_OF_VIEW, SDF, CONTRAST = range(4)
@@ -91,3 +91,24 @@ def test_the_canvas_follows_the_decoder_and_its_loadings(canvas: ShapeCanvas) ->
 def test_contrast_is_zero_where_too_little_of_the_shape_is_seen(canvas: ShapeCanvas) -> None:
     image = CoarseImage.from_volume(bright_ellipsoid(Pose.at(np.zeros(3)), 0.0, body_grid(), np.random.default_rng(0)))
     assert float(seen("pose", image, Pose.at(np.full(3, 900.0)), canvas)[CONTRAST].abs().max()) == 0
+
+
+def test_the_corners_of_the_box_around_an_oblique_ct_are_not_in_view() -> None:
+    turn = np.deg2rad(30)
+    affine = np.eye(4)
+    affine[:3, :3] = 4.0 * np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    ct = Volume(np.full((20, 40, 40), 50, dtype=np.int16), affine)
+    points = ct.grid.points_lps()
+    low, high = points.reshape(-1, 3).min(axis=0), points.reshape(-1, 3).max(axis=0)
+    around = axis_aligned_grid(low, high, 5.0).points_lps()
+    hu, inside = CoarseImage.from_volume(ct).sample(torch.from_numpy(around.astype(np.float32)))
+    deep = ct.grid.beyond_faces_mm(around)
+    assert bool((inside[torch.from_numpy(deep < -4)] == 1).all())
+    assert bool((inside[torch.from_numpy(deep > 4)] == 0).all())
+    assert bool((hu[torch.from_numpy(deep > 4)] == AIR_HU).all())
+    assert 0.4 < float(inside.mean()) < 0.8
+
+
+def test_a_ct_whose_axes_are_only_permuted_fills_its_box() -> None:
+    coronal = np.array([[3.0, 0, 0, 0], [0, 0, 4.0, 0], [0, -3.0, 0, 0], [0, 0, 0, 1]])
+    assert CoarseImage.from_volume(Volume(np.zeros((10, 20, 20), dtype=np.int16), coronal)).view is None

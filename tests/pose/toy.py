@@ -20,6 +20,7 @@ class Ellipsoids:
     """Canonical ellipsoid; loading 0 scales its z radius by exp(0.1 loading). Distances are first order."""
 
     mm_per_unit = MM_PER_UNIT
+    trained_radius = 1.1
 
     def latent(self, loadings: torch.Tensor) -> torch.Tensor:
         return loadings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
@@ -13,20 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dicom_node.dicom_file import UnreadableDicomError
-from dicom_node.reasons import RefusalError
+from dicom_node.reasons import STORE_FAILED, NodeError, RefusalError
 from dicom_node.receive.identity import identify
 from dicom_node.receive.importing import ImportFailedError, import_folder
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
-
-
-@pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Intake]:
-    opened = Intake(tmp_path / "node")
-    yield opened
-    opened.close()
 
 
 def test_a_folder_with_strange_files_is_imported_and_they_are_counted(intake: Intake, tmp_path: Path) -> None:
@@ -57,6 +50,66 @@ def test_a_tar_is_imported_without_unpacking_and_its_names_mean_nothing(
     intake.take(archive)
     assert not list(tmp_path.parent.rglob("escaped_*"))
     assert [stack.admitted for stack in intake.decide()] == [True]
+
+
+def packed(tmp_path: Path, kind: str) -> Path:
+    """An archive of a whole series."""
+    write_ct_series(tmp_path / "ct", BODY)
+    archive = tmp_path / f"ct.tar.{kind}"
+    with tarfile.open(archive, f"w:{kind}") as opened:
+        for file in sorted((tmp_path / "ct").iterdir()):
+            opened.add(file, arcname=file.name)
+    return archive
+
+
+def cut(archive: Path) -> None:
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(len(content) * 0.7)])
+
+
+def spoil(archive: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    place = int(len(content) * 0.7)
+    content[place : place + 200] = bytes(200)
+    archive.write_bytes(content)
+
+
+def cut_between_members(archive: Path) -> None:
+    with tarfile.open(archive) as opened:
+        place = opened.getmembers()[40].offset
+    archive.write_bytes(archive.read_bytes()[:place])
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"), [("gz", cut), ("xz", cut), ("xz", spoil), ("gz", spoil), ("", cut), ("", cut_between_members)]
+)
+def test_of_an_archive_that_cannot_be_read_to_its_end_nothing_is_stored(
+    intake: Intake, tmp_path: Path, kind: str, harm: Callable[[Path], None]
+) -> None:
+    archive = packed(tmp_path, kind)
+    whole = archive.read_bytes()
+    harm(archive)
+    with pytest.raises(ImportFailedError, match="cannot be read"):
+        intake.take(archive)
+    assert intake.series() == []
+    archive.write_bytes(whole)
+    assert [len(stack.instance_ids) for stack in intake.decide(archive)] == [60]
+
+
+def test_a_spool_that_takes_nothing_is_not_blamed_on_the_input(intake: Intake, tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "ct", BODY)
+    intake.settings.node.spool.write_text("a file where the folder should be")
+    with pytest.raises(NodeError) as caught:
+        intake.take(tmp_path / "ct")
+    assert caught.value.reason is STORE_FAILED
+
+
+def test_a_uid_of_an_unreadable_value_is_refused_by_reason() -> None:
+    content = source_bytes()
+    patched = content.replace(b"\x20\x00\x0d\x00UI", b"\x20\x00\x0d\x00FD", 1)
+    assert patched != content
+    with pytest.raises((UnreadableDicomError, RefusalError)):
+        identify(patched, "file")
 
 
 def test_an_empty_folder_and_a_folder_without_dicom_are_clear_errors(intake: Intake, tmp_path: Path) -> None:

@@ -8,13 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pydicom
 import pytest
 from sqlalchemy import select, text
 
+from dicom_node.assemble.settle import settle_quiet_series
 from dicom_node.catalog import audit
+from dicom_node.catalog.states import SeriesState
 from dicom_node.catalog.tables import Association
 from dicom_node.reasons import NodeError
 from dicom_node.receive.listener import Listener
@@ -150,6 +153,43 @@ def test_an_aborted_association_is_closed_as_aborted_and_keeps_what_was_stored(n
     wait_until(lambda: bool(audit_facts(node, "CLOSED")))
     assert audit_facts(node, "CLOSED")[0]["ended"] in {"aborted", "lost"}
     assert len(instances(node)) == 1
+
+
+def test_a_series_that_is_sent_again_after_an_abort_does_not_settle_before_its_new_images(
+    node: Intake, tmp_path: Path
+) -> None:
+    images = [pydicom.dcmread(path) for path in write_ct_series(tmp_path, BODY)[:3]]
+    with association(node) as connection:
+        for image in images:
+            assert connection.send_c_store(image).Status == 0
+        connection.abort()
+    wait_until(lambda: bool(audit_facts(node, "CLOSED")))
+    with association(node) as connection:
+        time.sleep(2 * node.settings.assemble.quiet_seconds)
+        for image in images[:2]:
+            assert connection.send_c_store(image).Status == 0
+        # It came just now, and the open association may bring more of it.
+        assert _settled(node) is None
+        time.sleep(2 * node.settings.assemble.quiet_seconds)
+        assert _settled(node) is None
+        assert connection.send_c_store(images[2]).Status == 0
+    wait_until(lambda: _settled(node) is not None)
+    assert _settled(node) == "assumed"
+
+
+def test_a_known_image_does_not_wake_a_series_that_is_decided(node: Intake, tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "ct", BODY)
+    assert storescu(node, tmp_path / "ct") == 0
+    node.decide()
+    before = [(series.state, series.revision, series.last_received_at) for series in node.series()]
+    assert storescu(node, tmp_path / "ct") == 0
+    assert [(series.state, series.revision, series.last_received_at) for series in node.series()] == before
+
+
+def _settled(node: Intake) -> str | None:
+    settle_quiet_series(node.catalog, node.settings.assemble, process="test")
+    (series,) = node.series()
+    return series.completeness if series.state == SeriesState.SETTLED else None
 
 
 def test_a_listener_that_was_killed_leaves_no_association_open(tmp_path: Path) -> None:

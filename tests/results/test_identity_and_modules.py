@@ -13,6 +13,8 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from dicom_node import equipment
@@ -66,6 +68,8 @@ def test_other_inputs_weights_program_profile_or_mark_give_other_uids(delineatio
         identity_of(replace(delineation, bundle_digest="01" * 32)),
         replace(usual, program_version="9.9.9"),
         identity_of(delineation, settings=ResultSettings(seg_frames="liver")),
+        identity_of(delineation, settings=ResultSettings(seg_series_number=77)),
+        identity_of(delineation, settings=ResultSettings(surface_series_number=78)),
         identity_of(delineation, mark=Verdict.REVIEW),
     ]
     every = [uid for identity in (usual, *others) for uid in uids(identity)]
@@ -161,6 +165,39 @@ def test_sources_without_slice_thickness_or_manufacturer_are_written(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("keyword", "vr", "broken"),
+    [
+        ("SliceThickness", "DS", b"3,5 "), ("SliceThickness", "DS", b"3\\5 "), ("SliceThickness", "DS", b"-1"),
+        ("SliceThickness", "DS", b"NaN "), ("PatientSize", "DS", b"1,8 "),
+        ("LossyImageCompressionRatio", "DS", b"1,5 "),
+    ],
+)  # fmt: skip
+def test_a_broken_number_that_nothing_rests_on_does_not_stop_the_result(
+    tmp_path: Path, keyword: str, vr: str, broken: bytes
+) -> None:
+    stack = case_in_memory(tmp_path / "plain", SMALL).stack
+    tag = Tag(keyword)
+    for header in stack.headers:
+        header.pop(tag, None)
+        header._dict[tag] = RawDataElement(tag, vr, len(broken), broken, 0, False, True)
+    case = written_case(tmp_path, stack)
+    case.prove()
+    measures = pydicom.dcmread(case.seg).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == 6.0
+
+
+@pytest.mark.parametrize("version", ["1", "10"])
+def test_no_software_version_is_longer_than_a_long_string_even_where_it_is_padded(tmp_path: Path, version: str) -> None:
+    plain = case_in_memory(tmp_path / "plain", SMALL)
+    case = written_case(tmp_path, plain.stack, delineation=replace(plain.delineation, bundle_version=version))
+    for dataset in both(case):
+        raw = dataset.get_item("SoftwareVersions")
+        assert isinstance(raw, RawDataElement)
+        assert raw.value is not None
+        assert [len(value) <= 64 for value in raw.value.split(b"\\")] == [True] * 3
+
+
+@pytest.mark.parametrize(
     ("verdict", "expected"), [(Verdict.ACCEPT, ""), (Verdict.REVIEW, " REVIEW"), (Verdict.REJECT, " REJECTED")]
 )
 def test_the_viewer_s_list_says_that_it_is_by_an_ai_and_whether_to_look_twice(
@@ -195,7 +232,7 @@ def test_the_loop_guard_s_marks_and_the_weights_digest_are_on_both_objects(tmp_p
         assert dataset.Manufacturer == equipment.MANUFACTURER
         assert dataset.ManufacturerModelName == equipment.MODEL
         assert dataset.SeriesDescription.startswith(equipment.AI_MARK)
-        assert list(dataset.SoftwareVersions)[::2] == [equipment.SOFTWARE_VERSION, case.delineation.bundle_digest]
+        assert list(dataset.SoftwareVersions)[::2] == [case.delineation.bundle_digest, equipment.SOFTWARE_VERSION]
         purposes = [i.PurposeOfReferenceCodeSequence[0].CodeValue for i in dataset.ContributingEquipmentSequence]
         assert purposes == ["109101", "109102"]
         assert dataset.ContributingEquipmentSequence[0].Manufacturer == "Test builder"

@@ -30,6 +30,21 @@ class SlowEngine(EllipsoidEngine):
         return super().delineate(volume, progress)
 
 
+class HungEngine(EllipsoidEngine):
+    """Hangs without a word while the file `slow` lies in the data folder, or until it is let go."""
+
+    def __init__(self, brake: Path | None = None) -> None:
+        super().__init__()
+        self.brake = brake
+        self.released = threading.Event()
+
+    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        progress("waiting", 0.5)
+        while not self.released.wait(0.05) and (self.brake is None or self.brake.exists()):
+            pass
+        return super().delineate(volume, progress)
+
+
 class FatalEngine(EllipsoidEngine):
     """Takes its whole process with it, as the kernel does when memory runs out."""
 
@@ -80,3 +95,8 @@ def slow_worker(settings: Settings, catalog: Catalog, name: str, stop: threading
 def fatal_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
     """A worker process that dies of every case."""
     work_until_stopped(settings, catalog, name, stop, load_fatal(settings))
+
+
+def hung_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+    """A worker process whose engine hangs."""
+    work_until_stopped(settings, catalog, name, stop, HungEngine(settings.node.data_folder / "slow"))

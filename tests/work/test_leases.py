@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -156,6 +157,15 @@ def test_who_lost_a_case_cannot_abandon_it_for_its_new_holder(catalog: Catalog) 
     assert case_of(catalog, new.case_id).lease_owner == new.owner
 
 
+def test_who_held_an_overtaken_case_can_abandon_it_and_go_on(catalog: Catalog) -> None:
+    case_id = add_case(catalog)
+    lease = taken(catalog)
+    with catalog.write() as session:
+        advance_case(session, session.get_one(Case, case_id), CaseEvent.OVERTAKEN, process="test")
+    abandon_lease(catalog, lease, 3, process="test", problem="the worker stopped on an error")
+    assert case_of(catalog, case_id).state == CaseState.SUPERSEDED
+
+
 @pytest.mark.parametrize("state", [CaseState.QUEUED, CaseState.RUNNING, CaseState.DELIVERED])
 def test_only_a_case_that_ended_badly_can_be_retried(catalog: Catalog, state: CaseState) -> None:
     case_id = add_case(catalog, state)
@@ -176,6 +186,19 @@ def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -
         assert (case.stage, case.stage_done) == ("refine", 0.25)
     assert case.lease_until is not None
     assert case.lease_until > audit.utc_now() - timedelta(seconds=1)
+
+
+def test_a_lease_is_kept_while_progress_changes_and_no_longer(catalog: Catalog) -> None:
+    add_case(catalog)
+    lease, stalled = taken(catalog, seconds=60.0), threading.Event()
+    with LeaseKeeper(catalog, lease, 60.0, stalled_seconds=4.0, on_stall=stalled.set) as keeper:
+        for step in range(12):
+            keeper.progress("refine", step / 12)
+            time.sleep(0.5)
+        assert not stalled.is_set()
+        assert stalled.wait(20)
+        with pytest.raises(LeaseLost):
+            keeper.progress("refine", 1.0)
 
 
 def overtake(session: object, case: Case) -> None:

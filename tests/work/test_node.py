@@ -30,6 +30,7 @@ STARTER = (
     "supervise(Settings.model_validate_json(Path(sys.argv[1]).read_text()), worker=sys.argv[2])"
 )
 SLOW, FATAL = "tests.work.engines:slow_worker", "tests.work.engines:fatal_worker"
+HUNG = "tests.work.engines:hung_worker"
 pytestmark = pytest.mark.slow
 
 
@@ -140,6 +141,21 @@ def test_a_node_killed_as_a_whole_leaves_nobody_behind_and_goes_on_after_its_res
     second.send_signal(signal.SIGINT)
     assert second.wait(60) == 0
     assert node.untouched()
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_case_finished(tmp_path: Path) -> None:
+    node = Node(tmp_path, work={"workers": 1, "attempts": 9, "stalled_minutes": 0.3})
+    node.queue_one(tmp_path / "images")
+    try:
+        node.hold()
+        supervisor = node.start(HUNG)
+        until(lambda: "PROCESS_ENDED" in node.events())
+        node.let_go()
+        until(lambda: node.case().state == CaseState.DELIVERED)
+        assert node.case().attempt > 1
+        assert supervisor.poll() is None
+    finally:
+        node.stop_all()
 
 
 def test_a_planned_stop_gives_the_case_back_at_once(node: Node) -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.states import CaseState
-from dicom_node.catalog.tables import Case, Instance
+from dicom_node.catalog.tables import Case, Instance, Series
 from dicom_node.processing import Engine
 from dicom_node.results.surface.reader import read_surface
 from dicom_node.worker import work_once
@@ -15,7 +16,7 @@ from dissm_engine.errors import NO_SURFACE, DelineationError
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
-from tests.work.engines import RaisingEngine, UnreasonableEngine
+from tests.work.engines import HungEngine, RaisingEngine, UnreasonableEngine
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,20 @@ def test_an_unknown_phase_is_processed_and_marked_for_review(tmp_path: Path, unn
     assert (case.state, case.phase, case.verdict) == (CaseState.PROVEN, "unknown", "REVIEW")
 
 
+def test_an_incomplete_series_is_processed_and_marked_for_review_in_catalogue_and_objects(
+    tmp_path: Path, images: Path
+) -> None:
+    intake = Intake(tmp_path / "data")
+    intake.decide(images)
+    with intake.catalog.write() as session:
+        session.query(Series).one().completeness = "incomplete"
+    case = worked(intake, EllipsoidEngine())
+    assert (case.state, case.phase, case.verdict) == (CaseState.PROVEN, "venous", "REVIEW")
+    assert any("images may be missing" in reason for reason in case.results["findings"]["reasons"])
+    written = [pydicom.dcmread(intake.settings.node.spool / item.path) for item in case.objects]
+    assert [image.SeriesDescription.endswith("REVIEW") for image in written] == [True, True]
+
+
 def test_a_volume_without_a_liver_is_refused(tmp_path: Path, images: Path) -> None:
     case = worked(queued(tmp_path, images), RaisingEngine(DelineationError(NO_SURFACE)))
     assert (case.state, case.reason_code) == (CaseState.REFUSED, "NO_LIVER")
@@ -121,6 +136,17 @@ def test_an_error_without_a_reason_escapes_and_the_case_is_queued_again(tmp_path
         with pytest.raises(ZeroDivisionError):
             work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
         assert only_case(intake).state == state
+
+
+def test_a_case_that_makes_no_progress_is_given_back_and_its_process_ended(tmp_path: Path, images: Path) -> None:
+    intake, engine = queued(tmp_path, images, work={"stalled_minutes": 0.02}), HungEngine()
+    # Stands for the end of the process: only that stops an engine that hangs.
+    assert work_once(intake.settings, intake.catalog, "worker-1", engine, end=engine.released.set)
+    case = only_case(intake)
+    assert (case.state, case.reason_code) == (CaseState.QUEUED, "WORKER_LOST")
+    assert events(intake, case) == ["CREATED", "LEASED", "WORKER_LOST"]
+    with intake.catalog.read() as session:
+        assert audit.last_rows(session, 1)[0].facts["problem"] == "no progress for 0.02 minutes"
 
 
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
-import torch
 
 from dissm_engine.delineator import Delineator
 from dissm_engine.errors import DelineationError
@@ -25,14 +25,14 @@ _SHIFTS_MM = (25.0, 50.0, 90.0)
 
 def run_trust(context: RunContext) -> None:
     """Write `trust/trust.json`: the fitted model and the pairs it was fitted on."""
-    torch.set_num_threads(context.threads)
     engine = untrusting_engine(context.folder)
     rng = np.random.default_rng([context.seed, 77])
-    files = anatomy_files(context.folder)[: context.preset.trust_cases]
+    # Livers that the scan cuts could not be held against their whole surfaces.
+    whole = (a for a in map(load_anatomy, anatomy_files(context.folder)) if a.recipe["truncated"] == "none")
+    wanted = context.preset.trust_cases
     measured: list[dict[str, float]] = []
     overlaps: list[float] = []
-    for done, file in enumerate(files):
-        anatomy = load_anatomy(file)
+    for done, anatomy in enumerate(islice(whole, wanted)):
         volume = scanned(anatomy, int(rng.integers(2**31)))
         truth = Truth(anatomy.liver_mesh)
         path = engine.agent.find_pose(volume, engine.shape)
@@ -41,7 +41,7 @@ def run_trust(context: RunContext) -> None:
             if found is not None:
                 measured.append(found[0])
                 overlaps.append(found[1])
-        context.progress("trust", (done + 1) / len(files))
+        context.progress("trust", (done + 1) / wanted)
     content = {"model": fit_trust(measured, overlaps).to_json(), "measured": measured, "dsc": overlaps}
     (context.stage_folder("trust") / "trust.json").write_text(json.dumps(content, indent=1))
 
@@ -58,8 +58,8 @@ def _shifted(path: PosePath, shift_mm: float, rng: np.random.Generator) -> PoseP
 def _measured(
     engine: Delineator, volume: Volume, path: PosePath, truth: Truth
 ) -> tuple[dict[str, float], float] | None:
-    best = engine.best_hypothesis(volume, path)
     try:
+        best = engine.best_hypothesis(volume, path)
         field = largest_part(closed_at_border(best.refinement.field, volume.grid))
     except DelineationError:
         return None

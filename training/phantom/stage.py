@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from dissm_engine.delineation import Progress
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.phantom.anatomy import build_anatomy
+from training.context import RunContext
 from training.phantom.settings import PhantomPreset
 from training.phantom.storage import save_anatomy
 from training.sources.stage import load_surfaces
@@ -17,40 +17,7 @@ _SEEDS_APART = 100_000
 """Seeds of training bodies lie above this, those of the frozen test phantoms below."""
 
 
-class PhantomSection(Protocol):
-    """The part of a preset that this stage reads."""
-
-    @property
-    def phantom(self) -> PhantomPreset:
-        """Settings of this stage."""
-        ...
-
-
-class StageContext(Protocol):
-    """The part of a run's context that this stage reads."""
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of everything random."""
-        ...
-
-    @property
-    def preset(self) -> PhantomSection:
-        """Settings by stage."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """Called with the stage's name and the share done."""
-        ...
-
-
-def run_anatomies(context: StageContext) -> None:
+def run_anatomies(context: RunContext) -> None:
     """Fill `anatomies/` of the run folder; bodies that are there already are kept."""
     build_anatomies(
         load_surfaces(context.folder),

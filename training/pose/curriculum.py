@@ -51,9 +51,9 @@ def train_agent(
 
 
 def split_scenes(scenes: Sequence[Scene], validation_livers: int) -> tuple[list[Scene], list[Scene]]:
-    """Scenes of all but the last livers, by name, for training; those of the last for validation."""
+    """Scenes of all but the last livers, by name, to train on; those of the last, at most a quarter, to validate."""
     names = sorted({scene.liver for scene in scenes})
-    kept_apart = set(names[len(names) - validation_livers :])
+    kept_apart = set(names[len(names) - min(validation_livers, len(names) // 4) :])
     return (
         [scene for scene in scenes if scene.liver not in kept_apart],
         [scene for scene in scenes if scene.liver in kept_apart],

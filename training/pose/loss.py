@@ -11,7 +11,6 @@ from dissm_engine.pose.observation import ImplicitShape
 from dissm_engine.pose.similarity import SCALE_LIMITS
 from training.pose.scenes import SDF_LIMIT_MM
 
-_KNOWN_RADIUS = 1.1
 _LOG_ERROR_WEIGHT = 0.05
 
 
@@ -31,7 +30,7 @@ def predicted_sdf_mm(shape: ImplicitShape, state: AgentState, points_lps: torch.
     """
     canonical = state.poses.to_reference(points_lps) / shape.mm_per_unit
     radius = canonical.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    known = canonical * (_KNOWN_RADIUS / radius).clamp(max=1.0)
+    known = canonical * (shape.trained_radius / radius).clamp(max=1.0)
     sdf = shape.canonical_sdf(known, shape.latent(state.loadings)) + (canonical - known).norm(dim=-1)
     mean_scale = state.poses.scale.log().mean(dim=-1).exp()
     return sdf * shape.mm_per_unit * mean_scale[:, None]

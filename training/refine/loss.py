@@ -28,8 +28,8 @@ class RefinementLossWeights:
 
 
 def paper_weights() -> RefinementLossWeights:
-    """Table 9, with a sign-keeping Dice term beside it (D6)."""
-    return RefinementLossWeights(surface=1.0, eikonal=1.0, excess=0.1, distance=0.0, overlap=1.0, tissue=0.0)
+    """Table 9; beside it a Dice term that keeps the sign (D6), and the tissue head, which the engine needs."""
+    return RefinementLossWeights(surface=1.0, eikonal=1.0, excess=0.1, distance=0.0, overlap=1.0, tissue=0.3)
 
 
 @dataclass(frozen=True)

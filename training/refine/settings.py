@@ -53,10 +53,10 @@ class RefinePreset(BaseModel):
         """The shipped bundle."""
         return cls()
 
-    def finetuning(self, steps: int) -> RefinePreset:
+    def finetuning(self, steps: int, fits_per_anatomy: int = 1) -> RefinePreset:
         """The same network, trained on from there with the pose stage's own results as priors."""
-        rate = self.learning_rate / 3
-        return self.model_copy(update={"steps": steps, "learning_rate": rate, "fit_share": 0.7, "fits_per_anatomy": 1})
+        changed = {"steps": steps, "learning_rate": self.learning_rate / 3}
+        return self.model_copy(update={**changed, "fit_share": 0.7, "fits_per_anatomy": fits_per_anatomy})
 
     @classmethod
     def paper(cls) -> RefinePreset:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dissm_engine.delineator import rigid_and_non_rigid
 from dissm_engine.phantom.appearance import Appearance
@@ -29,7 +28,6 @@ _ENDS = ("rigid", "non_rigid")
 
 def run_refine(context: RunContext) -> None:
     """Train on priors with drawn errors. Needs only the anatomies."""
-    torch.set_num_threads(context.threads)
     preset = context.preset.refine
     files = anatomy_files(context.folder)
     folder = context.stage_folder("refine")
@@ -43,7 +41,6 @@ def run_fits(context: RunContext) -> None:
     preset = context.preset.finetune
     if preset is None:
         return
-    torch.set_num_threads(context.threads)
     folder = context.stage_folder("fits")
     shape = ShapeModel.load(context.folder / "shape")
     agent = load_agent(context.folder / "pose")
@@ -86,7 +83,6 @@ def run_finetune(context: RunContext) -> None:
     preset = context.preset.finetune
     if preset is None:
         return
-    torch.set_num_threads(context.threads)
     files = anatomy_files(context.folder)
     folder = context.stage_folder("finetune")
     trainer = RefinementTrainer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from dissm_engine.delineation import Progress
 from dissm_engine.precision import native_bfloat16
 from dissm_engine.refine.network import RefinementNetwork
-from dissm_engine.refine.refiner import Refiner, input_channels
+from dissm_engine.refine.refiner import input_channels
 from training.refine.crops import LiverCrop, class_table, draw_sample
 from training.refine.loss import RefinementBatch, overlap_term, refinement_loss
 from training.refine.settings import RefinePreset
@@ -72,6 +72,8 @@ class RefinementTrainer:
                 losses, overlaps = [], []
                 self._save()
             progress("refine", self.step / self.preset.steps)
+        # Again, in case the last save was cut off between checkpoint and weights.
+        self._export()
 
     def _one_step(self) -> tuple[float, float]:
         for group in self.optimiser.param_groups:
@@ -112,12 +114,16 @@ class RefinementTrainer:
         aside = self.folder / (_CHECKPOINT + ".new")
         torch.save(state, aside)
         aside.replace(self.folder / _CHECKPOINT)
-        refiner = Refiner(self.average, self.preset.tile)
-        weights: dict[str, Tensor] = {k: v.contiguous() for k, v in refiner.state_tensors().items()}
+        self._export()
+
+    def _export(self) -> None:
+        """The averaged weights and what they are, as the engine reads them."""
+        weights: dict[str, Tensor] = {k: v.cpu().contiguous() for k, v in self.average.state_dict().items()}
         save_file(weights, self.folder / (_WEIGHTS + ".new"))
-        (self.folder / (_WEIGHTS + ".new")).replace(self.folder / _WEIGHTS)
-        (self.folder / _DESCRIPTION).write_text(json.dumps({**refiner.describe(), "step": self.step}, indent=2))
-        self.average.train()
+        about = {**asdict(self.preset.architecture), "tile": self.preset.tile, "step": self.step}
+        (self.folder / (_DESCRIPTION + ".new")).write_text(json.dumps(about, indent=2))
+        for name in (_WEIGHTS, _DESCRIPTION):
+            (self.folder / (name + ".new")).replace(self.folder / name)
 
     def _restore(self) -> None:
         path = self.folder / _CHECKPOINT

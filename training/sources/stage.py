@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from dissm_engine.delineation import Progress
 from dissm_engine.mesh import TriangleMesh
+from training.context import RunContext
 from training.shape.settings import ShapePreset
 from training.sources.held_out import split_held_out
 from training.sources.meshes import MeshFolderSource, write_mesh
@@ -16,50 +16,7 @@ from training.sources.surfaces import open_source
 Part = Literal["training", "held_out"]
 
 
-class ShapeSection(Protocol):
-    """The part of a preset that the surface and shape stages read."""
-
-    @property
-    def shape(self) -> ShapePreset:
-        """Settings of both stages."""
-        ...
-
-
-class StageContext(Protocol):
-    """What the surface and shape stages need to know of a run."""
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of everything random."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where the decoder is trained: `cpu` or `cuda`."""
-        ...
-
-    @property
-    def surfaces(self) -> Path:
-        """Where the surfaces come from."""
-        ...
-
-    @property
-    def preset(self) -> ShapeSection:
-        """The run's preset."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """Called with the stage's name and the share done."""
-        ...
-
-
-def run_surfaces(context: StageContext) -> None:
+def run_surfaces(context: RunContext) -> None:
     """Fill `surfaces/training` and `surfaces/held_out` of the run folder; surfaces that are there already are kept.
 
     Raises SourceError if the source holds no surfaces, GeometryError if one cannot be closed.

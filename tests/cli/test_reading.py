@@ -1,0 +1,135 @@
+"""What the reading commands show can be pasted, and a copy can be read where nothing can be written."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from dicom_node import show
+from dicom_node.catalog import audit
+from dicom_node.cli import app
+from dicom_node.equipment import SOFTWARE_VERSION
+from dicom_node.watch.story import case_lines, case_story, series_lines, series_story
+from dicom_node.worker import work_once
+from tests.builders.analytic import EllipsoidEngine
+from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.intake import Intake
+
+
+@pytest.fixture
+def intake(tmp_path: Path) -> Intake:
+    """One proven case, and a refused series, which has no case."""
+    write_ct_series(tmp_path / "ct", abdomen(), series_description="Abdomen portal venous")
+    write_ct_series(tmp_path / "mr", abdomen(), name="m", study="m", attributes={"Modality": "MR"})
+    intake = Intake(tmp_path / "data")
+    intake.decide(tmp_path / "ct", tmp_path / "mr")
+    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    return intake
+
+
+def narrow() -> Console:
+    return Console(width=80, file=io.StringIO())
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_at_80_columns_every_name_is_whole_and_on_one_line(intake: Intake) -> None:
+    console = narrow()
+    with intake.catalog.read() as session:
+        (line,) = case_lines(session, 10)
+        story = case_story(session, line["case"])
+        series = series_lines(session, 10)
+        show.print_cases(console, [{**line, "state": "RUNNING", "stage": "refine", "reason": "a reason " * 20}])
+        show.print_case(console, story)
+        show.print_series_lines(console, series)
+        show.print_series(console, series_story(session, story["series"]["series_instance_uid"]))
+    output = printed(console)
+    names = [line["case"], line["changed_at"], story["bundle_digest"], *(one["series_instance_uid"] for one in series)]
+    names += [item[key] for item in story["objects"] for key in ("sop_instance_uid", "path")]
+    for name in names:
+        assert name in output
+
+
+def test_the_list_of_series_names_the_refused_one_with_its_reason(intake: Intake) -> None:
+    with intake.catalog.read() as session:
+        found = {one["reason_code"]: one for one in series_lines(session, 10)}
+        assert set(found) == {None, "MR_IMAGES"}
+        assert series_story(session, found["MR_IMAGES"]["series_instance_uid"])["state"] == "REFUSED"
+
+
+def test_the_audit_s_subjects_are_what_explain_takes(intake: Intake) -> None:
+    console = narrow()
+    with intake.catalog.read() as session:
+        story = series_story(session, series_lines(session, 1)[0]["series_instance_uid"])
+    show.print_audit(console, story["audit"])
+    assert f"series {story['series_instance_uid']}" in printed(console)
+
+
+def test_a_rule_s_name_is_no_markup() -> None:
+    console = narrow()
+    evidence = [{"rule": "[/x]", "outcome": "yes", "seen": "[bold]"}]
+    stack = {"label": "[/y]", "revision": 1, "images": 3, "admitted": True, "reason": None, "evidence": evidence}
+    show.print_stack(console, stack)
+    assert all(word in printed(console) for word in ("[/x]", "[/y]", "[bold]"))
+
+
+def test_an_auditor_s_copy_is_read_where_nothing_can_be_written_and_stays_as_it_is(
+    tmp_path: Path, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake.close()
+    copy = tmp_path / "a copy #1" / "audit.sqlite"
+    copy.parent.mkdir()
+    shutil.copy(intake.settings.node.data_folder / "catalog.sqlite", copy)
+    copy.chmod(0o400)
+    before = copy.read_bytes()
+    opened: list[str] = []
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    real = sqlite3.connect
+
+    def connect(name: str, **named: Any) -> Any:
+        opened.append(name)
+        return real(name, **named)
+
+    monkeypatch.setattr("sqlite3.dbapi2.connect", connect)
+    for words in (["audit", "verify"], ["cases"], ["audit", "export"]):
+        result = CliRunner().invoke(app, [*words, "--database", str(copy)])
+        assert result.exit_code == 0, result.output
+    assert all("mode=ro" in name and "immutable=1" in name for name in opened)
+    assert opened
+    assert copy.read_bytes() == before
+    assert [each.name for each in copy.parent.iterdir()] == ["audit.sqlite"]
+
+
+def test_what_the_source_leaves_empty_stands_in_the_audit_by_name(tmp_path: Path) -> None:
+    write_ct_series(
+        tmp_path / "ct", abdomen(), series_description="Abdomen portal venous", attributes={"PatientID": None}
+    )
+    intake = Intake(tmp_path / "data")
+    intake.decide(tmp_path / "ct")
+    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    with intake.catalog.read() as session:
+        (proven,) = [row for row in audit.rows(session, subject_kind="case") if row.event == "OBJECTS_PROVEN"]
+    assert proven.facts["empty_in_source"] == ["PatientID", "ReferringPhysicianName"]
+
+
+def test_the_version_is_said() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"dissm-node {SOFTWARE_VERSION}\n"
+
+
+def test_a_case_that_cannot_be_retried_says_which_can(intake: Intake) -> None:
+    from dicom_node.catalog.transitions import ForbiddenTransition
+    from dicom_node.work.lease import retry_case
+
+    with pytest.raises(ForbiddenTransition, match="only REFUSED, HELD, PARKED or FAILED cases"):
+        retry_case(intake.catalog, intake.cases()[0].id, process="test")

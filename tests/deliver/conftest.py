@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    opened = open_catalog(sqlite_url(tmp_path / "node.sqlite"))
+    yield opened
+    opened.close()

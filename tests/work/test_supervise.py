@@ -1,0 +1,84 @@
+"""The supervisor outlives its children's falls, their number, and a catalogue that takes no row."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from dicom_node import supervise
+from dicom_node.catalog import audit
+from dicom_node.child import UNUSABLE
+from dicom_node.reasons import NodeError
+from tests.builders.intake import Intake
+
+
+class DeadProcess:
+    """What a process is after its end."""
+
+    def __init__(self, exitcode: int) -> None:
+        self.exitcode = exitcode
+
+    def is_alive(self) -> bool:
+        return False
+
+
+class FallingChild(supervise._Child):
+    """Ends at once whenever it is started, as if it had lived for `age` seconds; asks for the stop at `last` starts."""
+
+    exitcode: int = 1
+    age: float = 0.0
+    last: int = 3
+    stop: threading.Event
+
+    def start(self) -> None:
+        self.process = DeadProcess(self.exitcode)  # type: ignore[assignment]
+        self.started_at, self.starts = time.monotonic() - self.age, self.starts + 1
+        if self.starts >= self.last:
+            self.stop.set()
+
+
+@pytest.fixture
+def falling(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FallingChild]:
+    """Keeps one falling child alive until its last start; the child."""
+    monkeypatch.setattr(supervise, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(supervise, "_FIRST_REST_SECONDS", 0.0)
+
+    def keep(exitcode: int, age: float = 0.0) -> FallingChild:
+        child = FallingChild("listener", "nowhere:nothing", intake.settings)
+        child.exitcode, child.age, child.stop = exitcode, age, threading.Event()
+        supervise._keep_alive(intake.catalog, [child], child.stop)
+        return child
+
+    return keep
+
+
+def test_a_catalogue_that_takes_no_row_does_not_keep_a_fallen_child_down(
+    intake: Intake, falling: Callable[..., FallingChild]
+) -> None:
+    with intake.catalog.write() as session:
+        session.execute(text("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END"))
+    assert falling(1).starts == 3
+
+
+def test_a_child_may_fall_more_often_than_a_float_can_double(intake: Intake) -> None:
+    child = FallingChild("control", "nowhere:nothing", intake.settings, falls=5000)
+    child.process, child.started_at = DeadProcess(1), time.monotonic()  # type: ignore[assignment]
+    assert child.note_end() == 1
+    assert 0 < child.rest_until - time.monotonic() <= supervise._LONGEST_REST_SECONDS
+
+
+def test_a_child_that_cannot_work_from_its_first_moment_ends_the_start(falling: Callable[..., FallingChild]) -> None:
+    with pytest.raises(NodeError, match="the listener process cannot work"):
+        falling(UNUSABLE)
+
+
+def test_a_child_that_worked_for_long_before_it_fell_is_started_again(
+    intake: Intake, falling: Callable[..., FallingChild]
+) -> None:
+    assert falling(UNUSABLE, age=90 * 86400.0).starts == 3
+    with intake.catalog.read() as session:
+        assert [row.event for row in audit.rows(session)] == ["PROCESS_ENDED"] * 2
