@@ -115,7 +115,7 @@ class Rule(Section):
     name: str
     attribute: str
     operator: Literal["equals", "one_of", "regex", "range", "exists"]
-    value: str | float | bool | tuple[str, ...] | tuple[float, float] | None = None
+    value: str | float | bool | tuple[str, ...] | tuple[float, ...] | None = None
     unknown: Literal["admit", "refuse"] = "admit"
     negate: bool = False
 

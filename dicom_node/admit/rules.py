@@ -42,13 +42,24 @@ def admits(rule: Rule, outcome: Outcome) -> bool:
 
 
 def _equals(rule: Rule, values: tuple[str, ...]) -> Outcome:
-    wanted = str(rule.value)
-    return _known(wanted in values or wanted == "\\".join(values))
+    return _known(any(_is_same(rule.value, value) for value in (*values, "\\".join(values))))
 
 
 def _one_of(rule: Rule, values: tuple[str, ...]) -> Outcome:
-    wanted = {str(one) for one in rule.value} if isinstance(rule.value, tuple) else {str(rule.value)}
-    return _known(bool(wanted & {*values, "\\".join(values)}))
+    wanted = rule.value if isinstance(rule.value, tuple) else (rule.value,)
+    return _known(any(_is_same(one, value) for one in wanted for value in (*values, "\\".join(values))))
+
+
+def _is_same(wanted: object, value: str) -> bool:
+    """The same text; or the same number, where the settings give a number: 120 is also "120.0"."""
+    if str(wanted) == value:
+        return True
+    if not isinstance(wanted, int | float) or isinstance(wanted, bool):
+        return False
+    try:
+        return float(value) == wanted
+    except ValueError:
+        return False
 
 
 def _in_range(rule: Rule, values: tuple[str, ...]) -> Outcome:

@@ -39,6 +39,8 @@ def outcome(attribute: str, operator: Any, value: Any = None, **more: Any) -> st
         ("SeriesDescription", "regex", "ven(ous)?", "yes"), ("SeriesDescription", "regex", "^venous", "no"),
         ("SeriesDescription", "regex", "(", "unknown"),
         ("KVP", "range", (80.0, 140.0), "yes"), ("KVP", "range", (130.0, 140.0), "no"),
+        ("KVP", "equals", 120.0, "yes"), ("KVP", "equals", 100.0, "no"), ("Modality", "equals", 120.0, "no"),
+        ("KVP", "one_of", (80.0, 100.0, 120.0), "yes"), ("KVP", "one_of", (80.0, 100.0), "no"),
         ("SeriesDescription", "range", (1.0, 2.0), "unknown"),
         ("Modality", "exists", None, "yes"), ("ProtocolName", "exists", None, "no"),
         ("ProtocolName", "equals", "x", "unknown"), ("Manufacturer", "equals", "x", "unknown"),
