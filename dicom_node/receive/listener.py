@@ -122,6 +122,9 @@ class Listener:
             event.assoc.acse.send_reject(*refusal.answer)
             _log.warning("association refused", reason=refusal.reason.code, address=requestor.address)
             self._audit_refusal(refusal.reason, plain_facts(refusal))
+            # pynetdicom shuts the connection down as this returns, whether or not its other thread has sent the answer
+            # that was queued above; this waits until it has.
+            event.assoc.kill()
 
     def _audit_refusal(self, reason: Reason, facts: dict[str, Any]) -> None:
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from pydantic import ValidationError
+from pynetdicom.acse import ACSE
 from sqlalchemy import select
 
 from dicom_node.catalog.tables import AuditRow
@@ -150,6 +152,21 @@ def test_below_the_watermark_an_association_is_refused_for_now(tmp_path: Path) -
         answer = connection.acceptor.primitive
         assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
     assert node.events("association") == ["REFUSED"]
+    node.close()
+
+
+def test_a_refusal_is_sent_before_its_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reject = ACSE.send_reject
+
+    def queued_while_the_sending_thread_is_busy(acse: ACSE, *answer: int) -> None:
+        acse.dul._run_loop_delay = 0.5
+        time.sleep(0.1)
+        reject(acse, *answer)
+
+    monkeypatch.setattr(ACSE, "send_reject", queued_while_the_sending_thread_is_busy)
+    node = Intake(tmp_path / "node", listen={"calling_ae_titles": ["PACS"]})
+    with running_listener(node.settings, node.catalog), association(node) as connection:
+        assert connection.is_rejected
     node.close()
 
 
