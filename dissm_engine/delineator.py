@@ -20,6 +20,7 @@ from dissm_engine.pose.similarity import Pose
 from dissm_engine.precision import native_bfloat16
 from dissm_engine.refine.refiner import Refinement
 from dissm_engine.refine.tissues import median_hu
+from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
 from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
 from dissm_engine.volume import AIR_HU, Grid, SignedDistance, Volume, axis_aligned_grid, covering_grid, resample
 
@@ -28,6 +29,7 @@ _MARGIN_MM = 36.0
 _SEARCH_SPACING_MM = 8.0
 _PRIOR_SPACING_MM = 4.0
 _CLEARLY_MORE = 0.015
+_REFINEMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Delineator:
         with _timed("pose", seconds):
             path = self.agent.find_pose(volume, self.shape, progress)
         with _timed("refine", seconds):
-            best = self.best_hypothesis(volume, path, progress)
+            best = self.settled(volume, self.best_hypothesis(volume, path, progress), progress)
         with _timed("surface", seconds):
             field = largest_part(closed_at_border(best.refinement.field, volume.grid))
             mask, mesh = mask_of(field, volume.grid), mesh_of(field)
@@ -93,16 +95,33 @@ class Delineator:
         refinement, bounded by rho, cannot leave again; the mean shape in its rigid pose is then the better start.
         Raises DelineationError when neither has an inside.
         """
-        ends = rigid_and_non_rigid(path)
         tried = []
-        for number, (pose, loadings) in enumerate(ends):
-            progress("refine", number / len(ends))
+        for number, (pose, loadings) in enumerate(rigid_and_non_rigid(path)):
+            progress("refine", number / _REFINEMENTS)
             with suppress(DelineationError):
                 tried.append(self.refined(volume, pose, loadings))
         if not tried:
             raise DelineationError(NO_SURFACE)
-        first, last = tried[0], tried[-1]
-        return first if first.agreement > last.agreement + _CLEARLY_MORE else last
+        return _preferred(tried[0], tried[-1])
+
+    def settled(self, volume: Volume, found: Hypothesis, progress: Progress = silent) -> Hypothesis:
+        """Fit the shape model to what the refinement found, and refine from there.
+
+        The refinement sees far more of the image than the pose stage did, so the model ends nearer to the organ, and
+        what lay deeper than rho in a wrong prior comes within reach: the result is again SDF + r, |r| <= rho.
+        Raises DelineationError when nothing was found that the model could be fitted to.
+        """
+        progress("refine", (_REFINEMENTS - 1) / _REFINEMENTS)
+        pose, loadings = self.fitted(found, volume.grid)
+        return _preferred(found, self.refined(volume, pose, loadings))
+
+    def fitted(self, found: Hypothesis, ct_grid: Grid) -> tuple[Pose, npt.NDArray[np.float32]]:
+        """The shape model's pose and loadings (as many as before) that lie closest to a found surface, where the CT
+        shows it. Raises DelineationError when there is no surface."""
+        surface = mesh_of(largest_part(found.refinement.field))
+        start = ShapeFit(found.pose, self.shape.code(found.loadings), 0.0)
+        fit = fit_to_mesh(self.shape, surface, len(found.loadings), start, within=ct_grid)
+        return fit.pose, fit.loadings(self.shape.latent_space, len(found.loadings))
 
     def refined(self, volume: Volume, pose: Pose, loadings: npt.NDArray[np.float32]) -> Hypothesis:
         """The prior of one pose and its refinement. Raises DelineationError when the prior has no inside."""
@@ -142,6 +161,11 @@ def rigid_and_non_rigid(path: PosePath) -> list[tuple[Pose, npt.NDArray[np.float
     """Where the rotation stage and the non-rigid stage came to rest."""
     ends = stage_poses(path)
     return [ends[stage] for stage in (StageName.ROTATION, StageName.NON_RIGID) if stage in ends]
+
+
+def _preferred(first: Hypothesis, second: Hypothesis) -> Hypothesis:
+    """The second, unless the tissue head agrees with the first one clearly more."""
+    return first if first.agreement > second.agreement + _CLEARLY_MORE else second
 
 
 @contextmanager

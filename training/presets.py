@@ -46,7 +46,7 @@ def _smoke() -> Preset:
 def _small() -> Preset:
     return Preset(
         name="small", shape=ShapePreset.small(), phantom=PhantomPreset.small(), pose=PosePreset.small(),
-        refine=RefinePreset.small(), finetune=RefinePreset.small().finetuning(2000), trust_cases=24,
+        refine=RefinePreset.small(), finetune=RefinePreset.small().finetuning(4000), trust_cases=24,
     )  # fmt: skip
 
 

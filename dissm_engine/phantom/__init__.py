@@ -3,6 +3,7 @@
 from dissm_engine.phantom.anatomy import Anatomy, build_anatomy
 from dissm_engine.phantom.appearance import Appearance, Phase
 from dissm_engine.phantom.breadth import broadened
+from dissm_engine.phantom.diaphragm import with_diaphragm
 from dissm_engine.phantom.lesions import with_lesions
 from dissm_engine.phantom.paint import paint
 from dissm_engine.phantom.scanner import Phantom, ScanProtocol, content_hash, scan
@@ -24,6 +25,7 @@ __all__ = [
     "is_liver",
     "paint",
     "scan",
+    "with_diaphragm",
     "with_lesions",
     "without_liver",
 ]

@@ -12,6 +12,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.phantom.anatomy import Anatomy, Recipe
 from dissm_engine.phantom.appearance import Appearance, Phase
 from dissm_engine.phantom.breadth import broadened
+from dissm_engine.phantom.diaphragm import with_diaphragm
 from dissm_engine.phantom.lesions import with_lesions
 from dissm_engine.phantom.paint import HIGHEST_HU, LOWEST_HU, paint_without_noise, scanner_noise
 from dissm_engine.phantom.tissue import is_liver
@@ -24,7 +25,8 @@ class ScanProtocol:
 
     pixel_mm: in-plane spacing; slice_mm: distance between slices and their thickness. matrix: most columns and rows.
     noise_sd: HU at that resolution. outside_hu: stored outside the circular field of view (None: no circle).
-    lesions: whether lesions may be drawn in the liver. broad: with the looks of `broadened`.
+    lesions: whether lesions may be drawn in the liver. broad: with the looks of `broadened`. diaphragm: with a sheet of
+    muscle upon the liver, as `with_diaphragm` may draw it.
     """
 
     pixel_mm: float = 0.78
@@ -36,6 +38,7 @@ class ScanProtocol:
     randomised: bool = False
     lesions: bool = True
     broad: bool = False
+    diaphragm: bool = False
 
     @staticmethod
     def draw(rng: np.random.Generator) -> ScanProtocol:
@@ -71,9 +74,11 @@ def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
     appearance = Appearance.draw(rng, protocol.phase, protocol.randomised)
     if protocol.broad:
         appearance = broadened(appearance, rng)
-    labels = anatomy.labels
+    labels, step = anatomy.labels, float(anatomy.grid.spacing[0])
+    if protocol.diaphragm:
+        labels = with_diaphragm(labels, anatomy.liver.mm, step, rng)
     if protocol.lesions:
-        labels = with_lesions(labels, anatomy.liver.mm, float(anatomy.grid.spacing[0]), rng)
+        labels = with_lesions(labels, anatomy.liver.mm, step, rng)
     grid = scan_grid(anatomy.grid, protocol, float(anatomy.recipe.get("trunk_mm", 0.0)))
     hu = _scanned_tissue(anatomy, labels, appearance, grid, rng)
     hu += _noise(grid, protocol, appearance, rng)

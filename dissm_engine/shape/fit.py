@@ -12,7 +12,9 @@ from scipy.spatial.transform import Rotation
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import SCALE_LIMITS, Pose
 from dissm_engine.shape.distance import signed_distance_to_mesh, surface_points
+from dissm_engine.shape.latent import LatentSpace
 from dissm_engine.shape.model import ShapeModel
+from dissm_engine.volume import Grid
 
 FREE_CODE = -1
 _CHUNK_POINTS = 8192
@@ -34,6 +36,10 @@ class ShapeFit:
     code: torch.Tensor
     residual_mm: float
 
+    def loadings(self, space: LatentSpace, count: int) -> npt.NDArray[np.float32]:
+        """The first `count` loadings of the code, in standard deviations."""
+        return np.asarray(space.loadings(self.code)[:count].cpu().numpy(), dtype=np.float32)
+
 
 def fit_to_mesh(
     model: ShapeModel,
@@ -42,10 +48,12 @@ def fit_to_mesh(
     start: ShapeFit | None = None,
     points: int = 3000,
     seed: int = 0,
+    within: Grid | None = None,
 ) -> ShapeFit:
     """Fit to a closed surface (LPS mm): half the points on it, most others beside it, some anywhere around it.
 
-    The last keep the model from growing surfaces where the target has none.
+    The last keep the model from growing surfaces where the target has none. within: only points that lie in this CT
+    count; what the model does beyond it is its own affair.
     """
     rng = np.random.default_rng(seed)
     on_surface = surface_points(mesh, points // 2, rng)
@@ -55,7 +63,11 @@ def fit_to_mesh(
     around = rng.uniform(low, high, (points // 6, 3))
     off_surface = np.concatenate([beside, around])
     distances = np.concatenate([np.zeros(len(on_surface)), signed_distance_to_mesh(off_surface, mesh)])
-    return fit_to_points(model, np.concatenate([on_surface, off_surface]), distances, components, start)
+    everywhere = np.concatenate([on_surface, off_surface])
+    if within is not None:
+        seen = within.beyond_faces_mm(everywhere) <= 0
+        everywhere, distances = everywhere[seen], distances[seen]
+    return fit_to_points(model, everywhere, distances, components, start)
 
 
 def fit_to_points(

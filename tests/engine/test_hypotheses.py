@@ -1,4 +1,4 @@
-"""Which of the refined hypotheses the engine keeps."""
+"""Which of the refined hypotheses the engine keeps, and what it makes of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator, Hypothesis
 from dissm_engine.errors import NO_SURFACE, DelineationError
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.similarity import Pose
+from dissm_engine.refine.refiner import Refinement
+from dissm_engine.volume import SignedDistance, axis_aligned_grid
 
 RIGID, NON_RIGID = Pose.at(np.zeros(3)), Pose.at(np.ones(3))
 Score = float | None
@@ -58,3 +61,55 @@ def test_one_hypothesis_without_a_surface_does_not_take_the_other_with_it() -> N
     assert kept({"rigid": None, "non_rigid": 0.5}) == "non_rigid"
     with pytest.raises(DelineationError):
         kept({"rigid": None, "non_rigid": None})
+
+
+def settled(first: float, second: Score) -> str:
+    """What is kept when the model, fitted to the found surface, is refined again with this agreement."""
+    found = Hypothesis(NON_RIGID, np.zeros(2, dtype=np.float32), None, None, first)  # type: ignore[arg-type]
+    fitted = Pose.at(np.full(3, 2.0))
+
+    def refined(_: object, pose: Pose, given: np.ndarray) -> Hypothesis:
+        assert pose is fitted
+        if second is None:
+            raise DelineationError(NO_SURFACE)
+        return Hypothesis(pose, given, None, None, second)  # type: ignore[arg-type]
+
+    engine = SimpleNamespace(refined=refined, fitted=lambda _found, _grid: (fitted, found.loadings))
+    volume = SimpleNamespace(grid=None)
+    kept_one = Delineator.settled(engine, volume, found)  # type: ignore[arg-type]
+    return "again" if kept_one.pose is fitted else "first"
+
+
+def test_the_refinement_from_the_fitted_shape_is_kept_unless_it_clearly_leaves_the_liver() -> None:
+    assert settled(0.99, 0.995) == "again"
+    assert settled(0.995, 0.985) == "again"
+    assert settled(0.99, 0.96) == "first"
+
+
+def test_the_model_is_fitted_to_the_found_surface_only_where_the_ct_shows_it() -> None:
+    engine = Delineator(Bundle.load(None))
+    loadings = np.array([0.8, -0.5, 0.3], dtype=np.float32)
+    truth = Pose.at(np.array([-60.0, 10.0, 20.0]))
+    field = engine.prior(truth, loadings)
+    low, high = field.grid.to_lps([0, 0, 0]), field.grid.to_lps(np.array(field.grid.shape[::-1]) - 1)
+    middle = (low[2] + high[2]) / 2
+    wrong = field.mm.copy()
+    below = field.grid.points_lps()[..., 2] < middle - 10
+    wrong[below] -= 18.0
+    seen = axis_aligned_grid([low[0], low[1], middle], high, 2.0)
+    refinement = Refinement(
+        SignedDistance(wrong, field.grid), np.zeros_like(wrong), np.zeros(wrong.shape, np.uint8), wrong < np.inf
+    )
+    start = Pose.at(truth.translation + np.array([9.0, -7.0, 8.0]))
+    found = Hypothesis(start, np.zeros(3, dtype=np.float32), None, refinement, 1.0)  # type: ignore[arg-type]
+    everywhere = engine.fitted(found, field.grid)
+    where_seen = engine.fitted(found, seen)
+    points = seen.points_lps()
+    near = np.abs(field.at(points)) < 3
+
+    def off(fit: tuple[Pose, np.ndarray]) -> float:
+        return float(np.abs(engine.prior(*fit).at(points)[near] - field.at(points)[near]).mean())
+
+    assert len(where_seen[1]) == 3
+    assert off(where_seen) < 0.8
+    assert off(everywhere) > 2 * off(where_seen)

@@ -44,7 +44,7 @@ def run_evaluate(context: RunContext) -> None:
     cases: list[dict[str, Agreement]] = []
     frozen = 0
     for number, (entry, liver) in enumerate(wanted):
-        phantom = make_test_phantom(liver, int(entry["seed"]), entry["edition"] > 1)
+        phantom = make_test_phantom(liver, int(entry["seed"]), int(entry["edition"]))
         frozen += content_hash(phantom) == entry.get("sha256")
         cases.append(evaluate_case(engine, phantom.volume, phantom.liver_mesh))
         context.progress("evaluate", (number + 1) / len(wanted))

@@ -59,7 +59,7 @@ def _measured(
     engine: Delineator, volume: Volume, path: PosePath, truth: Truth
 ) -> tuple[dict[str, float], float] | None:
     try:
-        best = engine.best_hypothesis(volume, path)
+        best = engine.settled(volume, engine.best_hypothesis(volume, path))
         field = largest_part(closed_at_border(best.refinement.field, volume.grid))
     except DelineationError:
         return None

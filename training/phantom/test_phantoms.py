@@ -14,18 +14,21 @@ from training.phantom.storage import StoredAnatomy
 __all__ = ["content_hash", "make_test_phantom", "scanned"]
 
 
-def make_test_phantom(liver_mesh: TriangleMesh, seed: int, broad: bool = False) -> Phantom:
+def make_test_phantom(liver_mesh: TriangleMesh, seed: int, edition: int = 1) -> Phantom:
     """The frozen test's phantom of an unseen liver: not deformed, whole, a random protocol, all from the seed.
 
-    liver_mesh: closed, LPS mm, roughly centred. broad: with the looks that the second edition added.
+    liver_mesh: closed, LPS mm, roughly centred. edition: of the bundle before which it was frozen; the second added the
+    broader looks, the third the muscle upon the liver.
     The same arguments give the same `content_hash`.
     """
     anatomy = build_anatomy(liver_mesh, seed, deform=False, whole_liver=True)
-    protocol = replace(ScanProtocol.draw(np.random.default_rng(seed)), broad=broad)
+    protocol = replace(ScanProtocol.draw(np.random.default_rng(seed)), broad=edition > 1, diaphragm=edition > 2)
     return scan(anatomy, protocol, seed)
 
 
 def scanned(stored: StoredAnatomy, seed: int) -> Volume:
-    """A CT of a stored anatomy under a random protocol, int16 HU; every other one with the broader looks."""
-    protocol = replace(ScanProtocol.draw(np.random.default_rng(seed)), broad=seed % 2 == 1)
+    """A CT of a stored anatomy under a random protocol, int16 HU; every other one with the broader looks, two of three
+    with muscle upon the liver."""
+    drawn = ScanProtocol.draw(np.random.default_rng(seed))
+    protocol = replace(drawn, broad=seed % 2 == 1, diaphragm=seed % 3 > 0)
     return scan(stored.anatomy, protocol, seed).volume

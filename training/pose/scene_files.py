@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dissm_engine.phantom import Appearance, broadened, paint, with_lesions
+from dissm_engine.phantom import Appearance, broadened, paint, with_diaphragm, with_lesions
 from dissm_engine.pose.similarity import Pose
 from training.phantom.storage import StoredAnatomy, load_anatomy
 from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
@@ -69,7 +69,8 @@ def _painted(
     """One random appearance as a scan averaged to the painted spacing shows it."""
     appearance = broadened(Appearance.draw(rng), rng)
     averaged = replace(appearance, noise_sd=appearance.noise_sd * _NOISE_LEFT)
-    diseased = with_lesions(labels, liver_mm, spacing_mm, rng)
+    worn = with_diaphragm(labels, liver_mm, spacing_mm, rng)
+    diseased = with_lesions(worn, liver_mm, spacing_mm, rng)
     hu = paint(diseased, spacing_mm, averaged, rng, liver_mm)
     return ndimage.gaussian_filter(hu, _ANTIALIAS_VOXELS).round().astype(np.int16)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dissm_engine.phantom.appearance import Appearance
 from dissm_engine.phantom.breadth import broadened
+from dissm_engine.phantom.diaphragm import with_diaphragm
 from dissm_engine.phantom.lesions import with_lesions
 from dissm_engine.phantom.paint import paint
 from dissm_engine.phantom.tissue import LIVER_TISSUES, Tissue
@@ -110,6 +111,7 @@ def draw_sample(
     start = _patch_start(crop, n, rng)
     where = tuple(slice(s, s + n) for s in start)
     labels, truth = _to_size(crop.labels[where], n, 0), _to_size(crop.liver_mm[where].astype(np.float32), n, 40.0)
+    labels = with_diaphragm(labels, truth, crop.spacing, rng)
     with_own_lesions = with_lesions(labels, truth, crop.spacing, rng)
     hu = paint(with_own_lesions, crop.spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=truth)
     in_view = _field_of_view(n, rng) & _inside(crop.labels[where].shape, n)

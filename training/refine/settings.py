@@ -22,7 +22,7 @@ class RefinePreset(BaseModel):
     band_mm: float = 25.0
     tile: int = 80
     batch: int = 1
-    steps: int = 4400
+    steps: int = 8000
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     average: float = 0.998

@@ -10,9 +10,11 @@ import numpy.typing as npt
 from dissm_engine.delineator import rigid_and_non_rigid
 from dissm_engine.phantom.appearance import Appearance
 from dissm_engine.phantom.breadth import broadened
+from dissm_engine.phantom.diaphragm import with_diaphragm
 from dissm_engine.phantom.paint import paint
 from dissm_engine.phantom.scanner import on_scan_grid
 from dissm_engine.pose.agent import PoseAgent
+from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
 from dissm_engine.volume import Volume, covering_grid
 from training.context import RunContext
@@ -23,7 +25,7 @@ from training.refine.trainer import RefinementTrainer
 
 _FIT_CLIP_MM = 60.0
 _DRAWN_SPACING_MM = 4.0
-_ENDS = ("rigid", "non_rigid")
+_ENDS = ("rigid", "non_rigid", "fitted")
 
 
 def run_refine(context: RunContext) -> None:
@@ -62,14 +64,23 @@ def _fit_file(folder: Path, anatomy: Path, number: int, end: str) -> Path:
 
 
 def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> list[npt.NDArray[np.float16]]:
-    """The signed distances that the engine would refine from, in the order of _ENDS: mm on the anatomy's voxels."""
+    """The signed distances that the engine would refine from, in the order of _ENDS: mm on the anatomy's voxels.
+
+    The last is the shape model fitted to the true surface, in the place of a found one (`Delineator.settled`).
+    """
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])
-    hu = paint(anatomy.labels, spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=anatomy.liver.mm)
+    labels = with_diaphragm(anatomy.labels, anatomy.liver.mm, spacing, rng)
+    hu = paint(labels, spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=anatomy.liver.mm)
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
     coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
+    fit = fit_to_mesh(
+        shape, anatomy.liver_mesh, len(path.loadings), ShapeFit(path.pose, shape.code(path.loadings), 0.0),
+        within=anatomy.grid,
+    )  # fmt: skip
+    fitted = fit.loadings(shape.latent_space, len(path.loadings))
     fits = []
-    for pose, loadings in rigid_and_non_rigid(path):
+    for pose, loadings in [*rigid_and_non_rigid(path), (fit.pose, fitted)]:
         # Gaussian noise on the loadings, as the paper adds to its latent vectors.
         noisy = loadings + rng.normal(0, 0.1, loadings.shape).astype(np.float32)
         drawn = shape.signed_distance(pose, noisy, coarse, band_mm=36.0)
