@@ -32,7 +32,7 @@ bench: install
 
 # The table of reasons in docs/operations.md, from dicom_node/reasons.py.
 docs: install
-	$(BIN)/python docs/reasons_table.py
+	$(BIN)/python docs/reasons_table.py docs/operations.md
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

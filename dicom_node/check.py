@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from sqlalchemy import make_url
 
 from dicom_node.catalog.database import is_sqlite
+from dicom_node.scu import bounded_in_time
 from dicom_node.settings import Destination, Settings
 from dissm_engine.errors import BundleError
 
@@ -175,7 +176,10 @@ def _echo(to: Destination) -> str | None:
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = to.timeout_seconds
     entity.add_requested_context(_VERIFICATION)
     try:
-        association = entity.associate(to.host, to.port, ae_title=to.ae_title)
+        association = entity.associate(
+            to.host, to.port, ae_title=to.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, bounded_in_time(to.timeout_seconds))],
+        )  # fmt: skip
     except socket.gaierror:
         return f"the name {to.host} cannot be resolved; look at host and at this machine's name service"
     except (OSError, ValueError) as problem:

@@ -214,8 +214,8 @@ def retry(
         retry_series(_existing(load_settings(settings)), name, process="retry")
         console.print(f"series {name} will be decided again")
         return
-    retry_case(_existing(load_settings(settings)), name, process="retry")
-    console.print(f"case {name} is queued again")
+    state = retry_case(_existing(load_settings(settings)), name, process="retry")
+    console.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from dicom_node.assemble.stacks import assemble_settled_series
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_orphans
+from dicom_node.reasons import CatalogError
 from dicom_node.settings import Destination, Settings
 from dicom_node.work.lease import reap_lost_leases
 
@@ -69,6 +70,7 @@ class Jobs:
 
     def __init__(self, settings: Settings, catalog: Catalog, name: str) -> None:
         self._settings, self._catalog, self._name = settings, catalog, name
+        self._chain_is_broken = False
 
     def intake(self) -> None:
         """Quiet series settle, settled series become stacks, stacks are admitted or refused (C3, C4)."""
@@ -92,8 +94,19 @@ class Jobs:
         deliver_to(self._catalog, self._settings, destination, self._name)
 
     def anchor(self) -> None:
-        """The audit chain's head is remembered outside the database (C10)."""
-        anchor_head(self._catalog, self._settings.node.audit_anchor, process=self._name)
+        """The audit chain's head is remembered outside the database (C10).
+
+        A broken chain (a restored database is older than its anchor) ends nothing: patients' images are still worked
+        on, the anchor stays as it is, and `dissm-node status` finds the same problem for as long as it is there.
+        """
+        try:
+            anchor_head(self._catalog, self._settings.node.audit_anchor, process=self._name)
+        except CatalogError as problem:
+            if not self._chain_is_broken:
+                _log.error("the audit chain is not anchored", said=str(problem))
+            self._chain_is_broken = True
+        else:
+            self._chain_is_broken = False
 
 
 def _scheduler(

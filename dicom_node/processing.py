@@ -38,7 +38,7 @@ from dicom_node.results.write import WrittenObject, write_results
 from dicom_node.settings import Settings
 from dicom_node.work.lease import Lease, LeaseLost, end_lease, held_case
 from dissm_engine.delineation import Delineation, Findings, Progress, Verdict
-from dissm_engine.errors import NO_SURFACE, DelineationError, DissmError, Reason
+from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationError, DissmError, Reason
 from dissm_engine.volume import Volume
 
 
@@ -131,7 +131,7 @@ def _delineate(work: CaseWork, stack: CtStack) -> Delineation:
     try:
         return work.engine.delineate(stack.volume, work.progress)
     except DelineationError as problem:
-        if problem.reason is NO_SURFACE:
+        if problem.reason in (NO_SURFACE, NO_ORGAN):
             raise RefusalError(NO_LIVER, evidence=problem.reason.say(**problem.facts)) from problem
         raise
 

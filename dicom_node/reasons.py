@@ -73,7 +73,10 @@ FILE_UNUSABLE = Reason(
     "FILE_UNUSABLE", "{file}: {problem}", "name another file or folder, or give this user the right to it"
 )
 AUDIT_BROKEN = Reason(
-    "AUDIT_BROKEN", "the audit chain is broken: {problem}", "keep the database as it is, run dissm-node audit verify"
+    "AUDIT_BROKEN",
+    "the audit chain is broken: {problem}",
+    "run dissm-node audit verify, keep the database as it is; after a restore put the audit.head of the same backup "
+    "beside it, or move a newer one away",
 )
 CHILD_UNUSABLE = Reason(
     "CHILD_UNUSABLE", "the {child} process cannot work: {problem}", "correct it, then run dissm-node check"

@@ -46,14 +46,18 @@ def supervise(settings: Settings, role: Role = "all", worker: str = WORKER) -> N
     """Run the node until SIGTERM or SIGINT, then stop all of it.
 
     worker: what a worker process runs, as `module:function`. Raises CatalogError, and NodeError when another node has
-    the data folder, or when a child cannot work from its first start (port in use, broken bundle).
+    the data folder, or when a child that it cannot do without cannot work from its first start (port in use).
     """
     configure_logs(settings.node.log_level, "supervisor")
     with _node_lock(settings.node, role):
         catalog = open_catalog(settings.node.catalog_url)
         stop = _stop_on_signals()
         _record(catalog, "NODE_STARTED", role=role)
-        children = [_Child(name, target, settings) for name, target in planned_children(settings, role, worker)]
+        children = [
+            # Without a worker (broken bundle) the node still receives: cases queue, `status` says why.
+            _Child(name, target, settings, essential=target != worker or role == "worker")
+            for name, target in planned_children(settings, role, worker)
+        ]
         try:
             _keep_alive(catalog, children, stop)
         finally:
@@ -79,6 +83,8 @@ class _Child:
     name: str
     target: str
     settings: Settings
+    essential: bool = True
+    """Whether the start ends where this one cannot work from its first moment."""
     process: BaseProcess | None = None
     started_at: float = 0.0
     falls: int = 0
@@ -120,7 +126,7 @@ def _keep_alive(catalog: Catalog, children: list[_Child], stop: threading.Event)
                 _log.error("process ended", child=child.name, exit_code=code, falls=child.falls)
                 _record(catalog, ENDED, child=child.name, exit_code=code, falls=child.falls)
                 # One that worked for long had settings that let it work: it is worth another start.
-                if code == UNUSABLE and child.starts == 1 and not child.steady:
+                if code == UNUSABLE and child.essential and child.starts == 1 and not child.steady:
                     with catalog.read() as session:
                         problem = last_failure(session, child.name)
                     raise NodeError(CHILD_UNUSABLE, child=child.name, problem=problem)

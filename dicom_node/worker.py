@@ -68,6 +68,9 @@ def work_once(
         over = True
         _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
     except LeaseLost:
+        # Nothing happens where another has it. A lease that only could not be renewed has to be given back: nobody
+        # takes a case from a process of this host that lives.
+        abandon_lease(catalog, lease, settings.work.attempts, process=name, problem="the lease could not be renewed")
         over = True
         _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
     except WorkStopped:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_from_tensors
 
+from dissm_engine import preprocessing
 from dissm_engine.errors import BundleError, Reason
 from dissm_engine.findings import TrustModel
 from dissm_engine.pose.agent import PoseAgent
@@ -39,6 +40,7 @@ class Bundle:
     """Everything a Delineator needs, as read and verified.
 
     digest: SHA-256 (hex) of the manifest, which holds the SHA-256 of every other file.
+    outward_mm: how far the refined surface lies outside the true one in the mean; taken off the final field.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Bundle:
     shape: ShapeModel
     agent: PoseAgent
     refiner_tensors: dict[str, torch.Tensor]
+    outward_mm: float
     trust: TrustModel
 
     @staticmethod
@@ -65,6 +68,7 @@ class Bundle:
         tensors = {name: _tensors(files[name], name, where) for name in _WEIGHTS}
         try:
             architecture = manifest["architecture"]
+            _require_own_preprocessing(manifest["preprocessing"])
             return Bundle(
                 name=manifest["name"],
                 version=manifest["version"],
@@ -74,10 +78,17 @@ class Bundle:
                 shape=ShapeModel.from_tensors(tensors["shape.safetensors"], architecture["shape"]),
                 agent=PoseAgent.from_tensors(tensors["pose.safetensors"], architecture["pose"]),
                 refiner_tensors=tensors["refine.safetensors"],
+                outward_mm=float(manifest["calibration"]["outward_mm"]),
                 trust=TrustModel.from_json(manifest["trust"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as problem:
             raise BundleError(BUNDLE_BROKEN, path=where.name, problem=problem) from problem
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 (hex) over the SHA-256 of every weights file: the same for a bundle with another card."""
+        stated = [self.manifest["files"][name]["sha256"] for name in _WEIGHTS]
+        return hashlib.sha256("".join(stated).encode()).hexdigest()
 
     def refiner(self, device: str, half: bool) -> Refiner:
         """The refinement network on a device. Raises BundleError when the weights do not fit their description."""
@@ -99,6 +110,7 @@ def write_bundle(
     shape: ShapeModel,
     agent: PoseAgent,
     refiner: Refiner,
+    outward_mm: float,
     trust: TrustModel,
     card: str,
     provenance: dict[str, Any],
@@ -124,6 +136,8 @@ def write_bundle(
             for file, content in contents.items()
         },
         "architecture": {"shape": shape.architecture(), "pose": agent.architecture(), "refine": refiner.describe()},
+        "preprocessing": preprocessing.described(),
+        "calibration": {"outward_mm": outward_mm},
         "trust": trust.to_json(),
         "provenance": provenance,
     }
@@ -140,6 +154,13 @@ def _contiguous(tensors: dict[str, torch.Tensor], half: bool = False) -> dict[st
         name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
         for name, value in tensors.items()
     }
+
+
+def _require_own_preprocessing(stated: dict[str, Any]) -> None:
+    """Raises ValueError where the networks were shown something else than this engine would show them."""
+    own = preprocessing.described()
+    if stated != own:
+        raise ValueError(f"its networks were trained with the preprocessing {stated}, this engine has {own}")
 
 
 def _manifest(where: Path) -> tuple[bytes, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,13 @@ from dissm_engine.pose.agent import PosePath, stage_poses
 from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.precision import native_bfloat16
+from dissm_engine.preprocessing import FIELD_SPACING_MM
 from dissm_engine.refine.refiner import Refinement
 from dissm_engine.refine.tissues import median_hu
 from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
 from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
 from dissm_engine.volume import AIR_HU, Grid, SignedDistance, Volume, axis_aligned_grid, covering_grid, resample
 
-WORKING_SPACING_MM = 2.0
 _MARGIN_MM = 36.0
 _SEARCH_SPACING_MM = 8.0
 _PRIOR_SPACING_MM = 4.0
@@ -58,7 +58,7 @@ class Delineator:
         """Delineate the organ.
 
         volume: a CT that holds the organ, or a part of it; LPS.
-        Raises DelineationError when no surface remains.
+        Raises DelineationError when no surface remains, or when what was found is no such organ.
         """
         seconds: dict[str, float] = {}
         with _timed("pose", seconds):
@@ -95,25 +95,31 @@ class Delineator:
         refinement, bounded by rho, cannot leave again; the mean shape in its rigid pose is then the better start.
         Raises DelineationError when neither has an inside.
         """
-        tried = []
-        for number, (pose, loadings) in enumerate(rigid_and_non_rigid(path)):
+        tried: list[Hypothesis] = []
+        for number, (pose, loadings) in enumerate(reversed(rigid_and_non_rigid(path))):
             progress("refine", number / _REFINEMENTS)
             with suppress(DelineationError):
                 tried.append(self.refined(volume, pose, loadings))
+            if tried and tried[0].agreement + _CLEARLY_MORE >= 1:
+                # No other could agree clearly more; it need not be refined.
+                break
         if not tried:
             raise DelineationError(NO_SURFACE)
-        return _preferred(tried[0], tried[-1])
+        return _preferred(tried[-1], tried[0])
 
     def settled(self, volume: Volume, found: Hypothesis, progress: Progress = silent) -> Hypothesis:
         """Fit the shape model to what the refinement found, and refine from there.
 
         The refinement sees far more of the image than the pose stage did, so the model ends nearer to the organ, and
-        what lay deeper than rho in a wrong prior comes within reach: the result is again SDF + r, |r| <= rho.
+        what lay deeper than rho in a wrong prior comes within reach: the result is again SDF + r, |r| <= rho. What the
+        bundle's refinement puts on too much in the mean is taken off at last.
         Raises DelineationError when nothing was found that the model could be fitted to.
         """
         progress("refine", (_REFINEMENTS - 1) / _REFINEMENTS)
         pose, loadings = self.fitted(found, volume.grid)
-        return _preferred(found, self.refined(volume, pose, loadings))
+        kept = _preferred(found, self.refined(volume, pose, loadings))
+        rho = self.refiner.network.architecture.rho_mm
+        return replace(kept, refinement=kept.refinement.moved_inward(self.bundle.outward_mm, rho))
 
     def fitted(self, found: Hypothesis, ct_grid: Grid) -> tuple[Pose, npt.NDArray[np.float32]]:
         """The shape model's pose and loadings (as many as before) that lie closest to a found surface, where the CT
@@ -152,7 +158,7 @@ class Delineator:
         low = coarse.grid.to_lps(inside.min(axis=0)[::-1]) - _MARGIN_MM
         high = coarse.grid.to_lps(inside.max(axis=0)[::-1]) + _MARGIN_MM
         multiple = self.refiner.network.granularity
-        step = WORKING_SPACING_MM
+        step = FIELD_SPACING_MM
         counts = np.ceil((np.ceil((high - low) / step) + 1) / multiple) * multiple
         return axis_aligned_grid(low, low + (counts - 1) * step, step)
 

@@ -64,6 +64,11 @@ MESH_NOT_CLOSED = Reason(
     "the surface is not closed ({edges} open edges)",
     "repair the mesh before it is used as a solid",
 )
+NO_ORGAN = Reason(
+    "NO_ORGAN",
+    "what was found is not the organ: {evidence}",
+    "look at the case: there may be no liver in the field of view",
+)
 NO_SURFACE = Reason(
     "NO_SURFACE",
     "the final field holds no surface",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.delineation import Finding, Findings, Verdict
+from dissm_engine.errors import NO_ORGAN, DelineationError
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.refine.refiner import Refinement
-from dissm_engine.refine.tissues import TissueClass
+from dissm_engine.refine.tissues import TissueClass, median_hu, odd_tissues
 from dissm_engine.volume import Grid, SignedDistance, Volume
 
 LIMITS: Mapping[str, tuple[str, float, float]] = {
@@ -28,6 +29,7 @@ LIMITS: Mapping[str, tuple[str, float, float]] = {
     "liver_hu": ("HU", 20.0, 180.0),
     "volume": ("ml", 600.0, 3000.0),
     "cut_share": ("", 0.0, 0.005),
+    "odd_tissues": ("", 0.0, 0.0),
 }
 """Name: unit, lowest and highest unremarkable value. Volume: range of the training livers with room for scale."""
 CALIBRATED = (
@@ -35,6 +37,17 @@ CALIBRATED = (
 )  # fmt: skip
 """What the estimate is made of. The pose stage's own error and spread are left to their limits: a fit made wrong on
 purpose has none."""
+ABSENCE: Mapping[str, tuple[float, float]] = {
+    "odd_tissues": (0.0, 0.0),
+    "pose_error": (0.0, 4.5),
+    "shape_distance": (0.0, 2.2),
+    "start_spread": (0.0, 5.0),
+    "volume": (400.0, 10_000.0),
+    "liver_hu_sd": (0.0, 45.0),
+}
+"""Between which values a finding is no sign that there is no organ; two signs are believed. Chosen on the 24 training
+bodies of the third edition (one sign at most) and 16 scans without a liver (two at least)."""
+_SIGNS_BELIEVED = 2
 _EDGE_HU_PER_MM = 4.0
 
 
@@ -43,6 +56,7 @@ class TrustModel:
     """Fractional logistic regression of the DSC on the calibrated findings.
 
     center, spread, weight: one number a finding of CALIBRATED. accept, reject: limits on the estimated DSC.
+    limits, absence: as LIMITS and ABSENCE.
     """
 
     center: npt.NDArray[np.float64]
@@ -51,6 +65,8 @@ class TrustModel:
     bias: float
     accept: float = 0.90
     reject: float = 0.75
+    limits: Mapping[str, tuple[str, float, float]] = field(default_factory=lambda: LIMITS)
+    absence: Mapping[str, tuple[float, float]] = field(default_factory=lambda: ABSENCE)
 
     def estimate(self, values: Mapping[str, float]) -> float:
         """Estimated DSC, 0...1."""
@@ -62,6 +78,8 @@ class TrustModel:
         return {
             "findings": list(CALIBRATED), "center": self.center.tolist(), "spread": self.spread.tolist(),
             "weight": self.weight.tolist(), "bias": self.bias, "accept": self.accept, "reject": self.reject,
+            "absence": {name: list(between) for name, between in self.absence.items()},
+            "limits": {name: list(limit) for name, limit in self.limits.items()},
         }  # fmt: skip
 
     @staticmethod
@@ -69,12 +87,20 @@ class TrustModel:
         """The inverse of `to_json`. Raises ValueError when it was fitted on other findings or is no number."""
         if tuple(content["findings"]) != CALIBRATED:
             raise ValueError(f"trust model was fitted on {content['findings']}, this program measures {CALIBRATED}")
+        limits = {name: (str(u), float(low), float(high)) for name, (u, low, high) in content["limits"].items()}
+        if limits.keys() != LIMITS.keys():
+            raise ValueError(f"the limits are of {sorted(limits)}, this program measures {sorted(LIMITS)}")
         numbers = [content[name] for name in ("center", "spread", "weight", "bias", "accept", "reject")]
         if not all(np.isfinite(np.asarray(number, dtype=np.float64)).all() for number in numbers):
             raise ValueError("the trust model holds values that are no numbers")
         arrays = {name: np.asarray(content[name], dtype=np.float64) for name in ("center", "spread", "weight")}
         return TrustModel(
-            **arrays, bias=float(content["bias"]), accept=float(content["accept"]), reject=float(content["reject"])
+            **arrays,
+            bias=float(content["bias"]),
+            accept=float(content["accept"]),
+            reject=float(content["reject"]),
+            absence={name: (float(low), float(high)) for name, (low, high) in content["absence"].items()},
+            limits=limits,
         )
 
 
@@ -109,6 +135,7 @@ def measure(
         "liver_hu": float(np.median(hu)),
         "volume": volume_ml,
         "cut_share": _cut_share(mesh, ct_grid),
+        "odd_tissues": float(odd_tissues(median_hu(working.hu, refinement.tissue, field.mm, refinement.in_view))),
     }
 
 
@@ -119,8 +146,14 @@ def tissue_agreement(refinement: Refinement) -> float:
 
 
 def judge(values: Mapping[str, float], trust: TrustModel) -> Findings:
-    """Limits, estimate and verdict: ACCEPT needs a good estimate and no remarkable finding."""
-    items = tuple(Finding(name, values[name], *LIMITS[name]) for name in LIMITS)
+    """Limits, estimate and verdict: ACCEPT needs a good estimate and no remarkable finding.
+
+    Raises DelineationError(NO_ORGAN) where there are signs enough that what was found is none.
+    """
+    signs = [name for name, (low, high) in trust.absence.items() if not low <= values[name] <= high]
+    if len(signs) >= _SIGNS_BELIEVED:
+        raise DelineationError(NO_ORGAN, evidence=", ".join(f"{name} is {values[name]:.3g}" for name in signs))
+    items = tuple(Finding(name, values[name], *trust.limits[name]) for name in LIMITS)
     estimated = trust.estimate(values)
     reasons = tuple(
         f"{item.name} is {item.value:.3g} {item.unit}".rstrip() + f" (usual {item.low:g} to {item.high:g})"

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,10 @@ def project_files() -> list[Path]:
         pytest.skip("git: this is not a checkout")
     files = (ROOT / name for name in listed.stdout.splitlines())
     return [file for file in files if file.suffix in TEXT and file.is_file() and file.name != "LICENSE"]
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {*project["dependencies"], *project["optional-dependencies"]["dev"]}
+    pinned = set(re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M))
+    assert wanted <= pinned, sorted(wanted - pinned)

@@ -16,6 +16,8 @@ from dissm_engine.refine.refiner import Refiner
 from dissm_engine.shape.model import ShapeModel
 from training.pose.agent_files import load_agent
 
+CALIBRATION_FILE = "calibration.json"
+
 
 def trained_parts(folder: Path) -> tuple[ShapeModel, PoseAgent, Refiner]:
     """Shape model, agent and refiner as the run left them; the finetuned refiner where there is one."""
@@ -24,6 +26,12 @@ def trained_parts(folder: Path) -> tuple[ShapeModel, PoseAgent, Refiner]:
     description.pop("step")
     refiner = Refiner.from_tensors(load_file(refine / "refine.safetensors"), description)
     return ShapeModel.load(folder / "shape"), load_agent(folder / "pose"), refiner
+
+
+def outward_mm(folder: Path) -> float:
+    """What stage "calibrate" found; 0 before it."""
+    path = folder / "calibrate" / CALIBRATION_FILE
+    return float(json.loads(path.read_text())["outward_mm"]) if path.exists() else 0.0
 
 
 def untrusting_engine(folder: Path) -> Delineator:
@@ -41,6 +49,7 @@ def untrusting_engine(folder: Path) -> Delineator:
             shape=shape,
             agent=agent,
             refiner_tensors=refiner.state_tensors(),
+            outward_mm=outward_mm(folder),
             trust=TrustModel(np.zeros(n), np.ones(n), np.zeros(n), 0.0),
         )
     )

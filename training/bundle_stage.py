@@ -9,8 +9,10 @@ from typing import Any
 
 from dissm_engine.bundle import write_bundle
 from dissm_engine.findings import TrustModel
-from training.assembly import trained_parts
+from training.assembly import outward_mm, trained_parts
 from training.context import RunContext
+from training.evaluate.report import figures_as_markdown
+from training.evaluate.stage import read_report
 from training.figures import latent_figure, trust_figure
 from training.phantom.storage import anatomy_files
 
@@ -33,8 +35,7 @@ A deep implicit statistical shape model of the liver with its pose agent and ref
 
 ## Figures
 
-`figures/` and `dissm-train evaluate` print what it achieves on frozen phantoms of the livers kept out, and what a code
-fitted to the surfaces of these livers achieves.
+{figures}
 
 ## Limits
 
@@ -43,8 +44,20 @@ about 20 HU) and ascites are in the synthetic CTs but were not checked on patien
 """
 
 
+_NOT_JUDGED = "`dissm-train evaluate` has not judged this bundle yet."
+
+
 def run_bundle(context: RunContext) -> None:
     """Fill `bundle/` of the run folder."""
+    _write(context, _NOT_JUDGED)
+
+
+def run_card(context: RunContext) -> None:
+    """The same bundle once more, its card with the figures that "evaluate" measured."""
+    _write(context, figures_as_markdown(read_report(context.folder)))
+
+
+def _write(context: RunContext, figures: str) -> None:
     shape, agent, refiner = trained_parts(context.folder)
     trust = json.loads((context.folder / "trust" / "trust.json").read_text())
     livers = len(list((context.folder / "surfaces" / "training").glob("*.npz")))
@@ -60,6 +73,7 @@ def run_bundle(context: RunContext) -> None:
         shape=shape,
         agent=agent,
         refiner=refiner,
+        outward_mm=outward_mm(context.folder),
         trust=TrustModel.from_json(trust["model"]),
         card=_CARD.format(
             preset=context.preset.name,
@@ -67,6 +81,7 @@ def run_bundle(context: RunContext) -> None:
             livers=livers,
             anatomies=anatomies,
             paints=context.preset.pose.paints,
+            figures=figures,
         )
         + _notes(context.folder / "notes.md"),
         provenance=provenance,

@@ -5,30 +5,34 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from dissm_engine.errors import DissmError
 from training.context import RunContext
-from training.evaluate.stage import read_report, run_evaluate
+from training.evaluate.report import tables
+from training.evaluate.stage import REPORT_FILE, judge_bundle, read_report
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName
+from training.sources.surfaces import published_surfaces
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and judge DISSM model bundles.")
 console = Console()
+_SURFACES_HELP = (
+    "npz or folder of liver meshes, or folder of label maps; default the published surfaces in $DISSM_TEST_DATA or in "
+    "shared/data beside the checkout"
+)
 
 
 @app.command()
 def run(
-    surfaces: Annotated[Path, typer.Option(help="npz or folder of liver meshes, or folder of label maps")],
     preset: Annotated[str, typer.Option(help="smoke, small or paper")] = "small",
+    surfaces: Annotated[Path | None, typer.Option(help=_SURFACES_HELP)] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; default runs/PRESET")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 2026,
     threads: Annotated[int, typer.Option(min=1)] = 2,
@@ -44,22 +48,27 @@ def run(
     context = _context(folder, surfaces, preset, seed, threads, device, liver_label)
     folder.mkdir(parents=True, exist_ok=True)
     run_stages(context, first, last)
-    if (folder / "evaluation.json").exists():
+    if (folder / REPORT_FILE).exists():
         _print_report(folder)
 
 
 @app.command()
 def evaluate(
-    surfaces: Annotated[Path, typer.Option(help="where the livers kept out come from")],
-    out: Annotated[Path, typer.Option(help="run folder with a bundle")] = Path("runs/small"),
+    surfaces: Annotated[Path | None, typer.Option(help=_SURFACES_HELP)] = None,
+    bundle: Annotated[Path | None, typer.Option(help="folder or zip; default that of --out, else the shipped")] = None,
+    out: Annotated[Path, typer.Option(help="run folder, where evaluation.json goes")] = Path("runs/small"),
     preset: Annotated[str, typer.Option()] = "small",
     threads: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     liver_label: Annotated[list[int] | None, typer.Option(help="liver's number in label maps")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Judge a run's bundle on the frozen phantoms and the livers kept out."""
-    run_evaluate(_context(out, surfaces, preset, 2026, threads, device, liver_label))
+    """Judge a bundle on the frozen phantoms and the livers kept out; goes on where it was stopped."""
+    own = out / "bundle"
+    judged = bundle or (own if own.exists() else None)
+    console.print(f"judging {judged or 'the shipped bundle'}; the answer goes to {out / REPORT_FILE}", highlight=False)
+    out.mkdir(parents=True, exist_ok=True)
+    judge_bundle(_context(out, surfaces, preset, 2026, threads, device, liver_label), judged)
     if as_json:
         sys.stdout.write(json.dumps(read_report(out), indent=1) + "\n")
     else:
@@ -75,7 +84,7 @@ def stages() -> None:
 
 def _context(
     folder: Path,
-    surfaces: Path,
+    surfaces: Path | None,
     preset: str,
     seed: int,
     threads: int,
@@ -86,7 +95,7 @@ def _context(
     if liver_label:
         shape = chosen.shape.model_copy(update={"liver_labels": tuple(liver_label)})
         chosen = chosen.model_copy(update={"shape": shape})
-    return RunContext(folder, surfaces, chosen, seed=seed, threads=threads, device=device)
+    return RunContext(folder, surfaces or published_surfaces(), chosen, seed=seed, threads=threads, device=device)
 
 
 def _preset_name(text: str) -> PresetName:
@@ -97,30 +106,8 @@ def _preset_name(text: str) -> PresetName:
 
 
 def _print_report(folder: Path) -> None:
-    report = read_report(folder)
-    title = f"{report['phantoms']} test phantoms, {report['frozen_phantoms']} of them the frozen ones: mean (worst)"
-    console.print(_stages_table(title, report["summary"]))
-    if len(report["summary_by_edition"]) > 1:
-        for edition, summary in report["summary_by_edition"].items():
-            console.print(_stages_table(f"those of them that were frozen with edition {edition}", summary))
-    shapes = Table(title="shape model on the livers kept out, pose and code fitted to the true surface")
-    shapes.add_column("code")
-    shapes.add_column("ASSD mm, mean (worst)")
-    for name, row in report["shape_model"].items():
-        shapes.add_row(name, f"{row['mean_assd_mm']:.2f} ({row['worst_assd_mm']:.2f})")
-    console.print(shapes)
-
-
-def _stages_table(title: str, summary: Mapping[str, Mapping[str, float]]) -> Table:
-    table = Table(title=title)
-    for heading in ("after", "DSC %", "ASSD mm", "HD95 mm"):
-        table.add_column(heading)
-    for stage, row in summary.items():
-        table.add_row(
-            stage, f"{100 * row['dsc']:.1f} ({100 * row['dsc_worst']:.1f})",
-            f"{row['assd_mm']:.2f} ({row['assd_mm_worst']:.2f})", f"{row['hd95_mm']:.1f} ({row['hd95_mm_worst']:.1f})",
-        )  # fmt: skip
-    return table
+    for table in tables(read_report(folder)):
+        console.print(table)
 
 
 def main() -> None:

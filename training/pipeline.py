@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from training.bundle_stage import run_bundle
+from training.bundle_stage import run_bundle, run_card
 from training.context import RunContext
+from training.evaluate.calibrate import run_calibrate
 from training.evaluate.stage import run_evaluate, run_generalisation
 from training.evaluate.trust import run_trust
 from training.phantom.stage import run_anatomies
@@ -29,9 +30,11 @@ STAGES: Mapping[str, Stage] = {
     "refine": run_refine,
     "fits": run_fits,
     "finetune": run_finetune,
+    "calibrate": run_calibrate,
     "trust": run_trust,
     "bundle": run_bundle,
     "evaluate": run_evaluate,
+    "card": run_card,
 }
 
 _log = logging.getLogger("dissm-train")

@@ -71,11 +71,12 @@ def _verdict(session: Session, series: Series, settings: AssembleSettings, now: 
 
     `verified` needs the sender's own count, which no destination is asked for yet.
     """
-    if now - series.first_received_at >= timedelta(seconds=settings.hard_cap_seconds):
-        return INCOMPLETE
-    if now - series.last_received_at < timedelta(seconds=settings.quiet_seconds) or _still_sent(session, series):
-        return None
-    return INCOMPLETE if _last_association_broke(session, series) else ASSUMED
+    quiet = now - series.last_received_at >= timedelta(seconds=settings.quiet_seconds)
+    # Asked first: a series that was whole when the node stopped is whole, however long the node was down.
+    if quiet and not _still_sent(session, series):
+        return INCOMPLETE if _last_association_broke(session, series) else ASSUMED
+    too_long = now - series.first_received_at >= timedelta(seconds=settings.hard_cap_seconds)
+    return INCOMPLETE if too_long else None
 
 
 def _still_sent(session: Session, series: Series) -> bool:

@@ -108,17 +108,33 @@ def anchor_head(catalog: Catalog, file: Path, *, process: str) -> Anchor:
     return anchor
 
 
+def check_since_anchor(session: Session, file: Path) -> None:
+    """Raise the CatalogError that `anchor_head` would: for whoever asks how the node does, and anchors nothing.
+
+    session: one that has read nothing yet. A view older than the anchor would lack the anchor's row.
+    """
+    anchor = read_anchor(file)
+    if anchor is not None:
+        _proven_head(session, anchor)
+
+
 def _moved_on(session: Session, file: Path, before: Anchor | None) -> Anchor:
-    start = before or Anchor(0, audit.GENESIS, "")
-    problems = _against_anchor(session, start, None) if before else []
-    walked, _, head = _walk(session, start)
-    if problems + walked:
-        raise CatalogError(AUDIT_BROKEN, problem=(problems + walked)[0].what)
+    head = _proven_head(session, before or Anchor(0, audit.GENESIS, ""))
     if before and head[0] == before.id:
         return before
     anchor = Anchor(*head, at=audit.utc_now().isoformat(timespec="microseconds") + "Z")
     _write_anchor(file, anchor)
     return anchor
+
+
+def _proven_head(session: Session, start: Anchor) -> tuple[int, str]:
+    """The head of the chain that continues from `start`. Raises CatalogError(AUDIT_BROKEN)."""
+    problems = _against_anchor(session, start, None)
+    # From an anchor that is not the chain's own, every row would be read, only to be called wrong.
+    walked, _, head = ([], 0, (0, "")) if problems else _walk(session, start)
+    if problems or walked:
+        raise CatalogError(AUDIT_BROKEN, problem=(problems or walked)[0].what)
+    return head
 
 
 def read_anchor(file: Path) -> Anchor | None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import Dataset, dcmread
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from dicom_node.deliver.answers import Answer, Outcome, answer_to_store
+from dicom_node.scu import bounded_in_time
 from dicom_node.settings import Destination
 
 _REJECTED_PERMANENT = 1
@@ -73,7 +74,10 @@ def _associate(destination: Destination, datasets: Sequence[Dataset]) -> Associa
     entity.network_timeout = entity.connection_timeout = destination.timeout_seconds
     for sop_class, syntax in sorted({_context(dataset) for dataset in datasets}):
         entity.add_requested_context(sop_class, syntax)
-    return entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    return entity.associate(
+        destination.host, destination.port, ae_title=destination.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, bounded_in_time(destination.timeout_seconds))],
+    )  # fmt: skip
 
 
 @contextmanager

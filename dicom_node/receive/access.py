@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Gate:
     def check(self, called_ae: str, calling_ae: str, address: str) -> None:
         """Raises AssociationRefusedError. An empty list lets everybody in from loopback and nobody from elsewhere."""
         facts = {"calling_ae": calling_ae, "address": address}
-        loopback = ip_address(address).is_loopback
+        loopback = _peer(address).is_loopback
         if called_ae != self.settings.ae_title:
             raise AssociationRefusedError(CALLED_AE_UNKNOWN, NOT_AUTHORISED, **facts)
         titles = self.settings.calling_ae_titles
@@ -56,8 +56,8 @@ class Gate:
     def admits(self, address: str) -> bool:
         """Whether anybody at this address may send; all that is known before an association is asked for."""
         if not self.networks:
-            return ip_address(address).is_loopback
-        return any(ip_address(address) in network for network in self.networks)
+            return _peer(address).is_loopback
+        return any(_peer(address) in network for network in self.networks)
 
     def check_disk(self) -> None:
         """Raises AssociationRefusedError (transient) when the spool's disk is below the watermark."""
@@ -66,3 +66,9 @@ class Gate:
             raise AssociationRefusedError(
                 TEMPORARY_CONGESTION, DISK_ALMOST_FULL, free_mb=free_mb, watermark_mb=self.settings.disk_watermark_mb
             )
+
+
+def _peer(address: str) -> IPv4Address | IPv6Address:
+    """The address of a peer; on a socket of both families one of version 4 comes as ::ffff:192.0.2.1."""
+    known = ip_address(address)
+    return getattr(known, "ipv4_mapped", None) or known

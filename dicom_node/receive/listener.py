@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from io import BytesIO
 from typing import Any
 
 import structlog
@@ -33,7 +34,7 @@ from dicom_node.receive.associations import OpenAssociations, Peer, close_left_o
 from dicom_node.receive.door import Door, GuardedEntity
 from dicom_node.receive.identity import InstanceIdentity, identify
 from dicom_node.receive.spool import Spool
-from dicom_node.receive.store import InstanceStore
+from dicom_node.receive.store import MEGABYTE, InstanceStore
 from dicom_node.settings import Settings
 from dissm_engine.errors import Reason
 
@@ -102,7 +103,8 @@ class Listener:
 
     def _handlers(self) -> list[Any]:
         return [
-            (evt.EVT_CONN_OPEN, _send_without_delay),
+            (evt.EVT_CONN_OPEN, _guard_connection),
+            (evt.EVT_PDU_RECV, self._hold_no_more_than_is_taken),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_C_ECHO, lambda _event: SUCCESS),
@@ -146,6 +148,17 @@ class Listener:
         )  # fmt: skip
         self._associations.open(event.assoc, peer)
 
+    def _hold_no_more_than_is_taken(self, event: Any) -> None:
+        """Of a data set that is too large keep one byte over the limit; its sender hears at its end that it is.
+
+        To abort would look like a passing failure, and the same image would come for ever.
+        """
+        # In the thread that collects the message, before it writes what this PDU brings where the last one ended.
+        message = event.assoc.dimse.message
+        if message is not None and message.data_set is not None:
+            over = self._settings.largest_instance_mb * MEGABYTE + 1
+            message.data_set.seek(min(message.data_set.tell(), over))
+
     def _on_release_asked(self, event: Any) -> None:
         # Here and not at EVT_RELEASED: the peer may close the connection first, and that would look like a loss.
         if isinstance(event.primitive, A_RELEASE):
@@ -180,6 +193,8 @@ class Listener:
         """The status, and the reason where it is not Success."""
         try:
             self._gate.check_disk()
+            # Before the copy that is made of it here.
+            self._store.check_size(_size_of(event.request.DataSet))
             content = event.encoded_dataset()
             identity = identify(content, "received")
             _check_request(event.request, identity)
@@ -217,6 +232,10 @@ def _application_entity(settings: Settings, door: Door) -> AE:
     return entity
 
 
+def _size_of(data_set: BytesIO | None) -> int:
+    return 0 if data_set is None else data_set.getbuffer().nbytes
+
+
 def _check_request(request: Any, identity: InstanceIdentity) -> None:
     """PS3.4 B.2.2: the request names the object that the data set holds. Raises RefusalError(CLASS_MISMATCH)."""
     if request.AffectedSOPClassUID != identity.sop_class_uid:
@@ -225,6 +244,11 @@ def _check_request(request: Any, identity: InstanceIdentity) -> None:
         raise RefusalError(CLASS_MISMATCH, problem="the data set has another SOP Instance UID than the request")
 
 
-def _send_without_delay(event: Any) -> None:
-    """Answers are small: with Nagle's algorithm each would wait for the peer's delayed acknowledgement, 40 ms."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _guard_connection(event: Any) -> None:
+    """Give a connection what pynetdicom leaves out."""
+    connection: socket.socket = event.assoc.dul.socket.socket
+    # Answers are small: with Nagle's algorithm each would wait for the peer's delayed acknowledgement, 40 ms.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A peer that falls silent inside a PDU would hold its thread in `recv`, and its slot with it, for ever.
+    connection.settimeout(event.assoc.network_timeout)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -81,7 +81,8 @@ class InstanceStore:
         SERIES_TOO_LARGE) before anything is written.
         """
         if self.limits is not None:
-            self._check_size(len(content), identity, self.limits)
+            self.check_size(len(content))
+            self._check_series(identity, self.limits)
         file = self.spool.keep(content)
         with self.catalog.write() as session:
             association = association_in(session)
@@ -89,10 +90,14 @@ class InstanceStore:
                 association.stored += 1
             return self._record(session, identity, file, calling_ae, association)
 
-    def _check_size(self, size: int, identity: InstanceIdentity, limits: ListenSettings) -> None:
+    def check_size(self, size: int) -> None:
+        """Raises RefusalError(INSTANCE_TOO_LARGE) for more bytes than one image may have."""
+        if self.limits is not None and size > self.limits.largest_instance_mb * MEGABYTE:
+            most = self.limits.largest_instance_mb
+            raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=most)
+
+    def _check_series(self, identity: InstanceIdentity, limits: ListenSettings) -> None:
         """A series that is over its limit takes no more; what it has tells assembling to refuse it as a whole."""
-        if size > limits.largest_instance_mb * MEGABYTE:
-            raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=limits.largest_instance_mb)
         sizes = select(func.sum(Instance.size)).join(Series)
         with self.catalog.read() as session:
             whole = session.scalar(sizes.where(Series.series_instance_uid == identity.series_instance_uid)) or 0

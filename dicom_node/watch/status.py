@@ -14,6 +14,8 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.processes import SILENT_SECONDS, all_processes, falls_since, last_failure
 from dicom_node.catalog.states import CaseState, DeliveryState
 from dicom_node.catalog.tables import Case, Delivery, ResultObject, Series
+from dicom_node.catalog.verify import check_since_anchor
+from dicom_node.reasons import CatalogError
 from dicom_node.settings import Settings
 
 FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
@@ -55,11 +57,14 @@ class NodeStatus:
 
 
 def node_status(session: Session, settings: Settings) -> NodeStatus:
-    """Read everything in one view. free_mb: on the disk of the data folder."""
+    """Read everything in one view, which `session` has not begun yet. free_mb: on the disk of the data folder."""
+    # First of all: what the view holds must not be older than the anchor that it is compared with.
+    broken_chain = _broken_chain(session, settings)
     processes = tuple(_process_states(session))
     free_mb = shutil.disk_usage(settings.node.data_folder).free // 2**20
     problems = (
         *_missing(processes, settings), *_falling(session), *_stuck(session), *_disk_problem(free_mb, settings),
+        *broken_chain,
     )  # fmt: skip
     return NodeStatus(
         healthy=not problems,
@@ -126,6 +131,14 @@ def _stuck(session: Session) -> list[str]:
 def _disk_problem(free_mb: int, settings: Settings) -> list[str]:
     least = settings.listen.disk_watermark_mb
     return [] if free_mb >= least else [f"{free_mb} MB are free, {least} MB are needed to receive"]
+
+
+def _broken_chain(session: Session, settings: Settings) -> list[str]:
+    try:
+        check_since_anchor(session, settings.node.audit_anchor)
+    except CatalogError as problem:
+        return [str(problem)]
+    return []
 
 
 def _counts(session: Session, column: Any) -> dict[str, int]:

@@ -115,8 +115,8 @@ def reap_lost_leases(catalog: Catalog, attempts: int, *, process: str) -> int:
     return len(lost)
 
 
-def retry_case(catalog: Catalog, case_id: str, *, process: str) -> None:
-    """A person asks for another round of attempts; of a case nothing was sent of, for its delivery.
+def retry_case(catalog: Catalog, case_id: str, *, process: str) -> CaseState:
+    """A person asks for another round of attempts; of a case nothing was sent of, for its delivery. The new state.
 
     Raises NodeError (NOT_FOUND), ForbiddenTransition.
     """
@@ -129,12 +129,19 @@ def retry_case(catalog: Catalog, case_id: str, *, process: str) -> None:
             raise ForbiddenTransition(NOT_RETRIABLE, case=case_id, state=case.state)
         case.attempts_forgiven = case.attempt
         advance_case(session, case, CaseEvent.RETRIED, process=process)
+        return CaseState(case.state)
 
 
 def _is_lost(case: Case) -> bool:
-    if case.lease_owner is None or case.lease_until is None or case.lease_until < audit.utc_now():
+    """Of a process of this place, whether it is gone; of all others, whether their lease ran out.
+
+    The clock is not asked where there is something better: set forward, it would take the case of a living worker. One
+    that lives and hangs gives its case back by itself (`LeaseKeeper`).
+    """
+    if case.lease_owner is None or case.lease_until is None:
         return True
-    return owner_from(case.lease_owner).is_gone
+    owner = owner_from(case.lease_owner)
+    return owner.is_gone if owner.is_here else case.lease_until < audit.utc_now()
 
 
 def _give_up(session: Session, case: Case, attempts: int | None, *, process: str, problem: str) -> None:

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as torch_functional
 
 from dissm_engine.pose.similarity import PoseBatch
+from dissm_engine.preprocessing import HU_WINDOW, POSE_SPACING_MM
 from dissm_engine.volume import AIR_HU, Grid, Volume, covering_grid, resample
 
-HU_WINDOW = (-160.0, 240.0)
-WORKING_SPACING_MM = 4.0
 _SDF_REACH_MM = 30.0
 _SIGMA_LIMITS_HU = (12.0, 60.0)
 _FEWEST_INSIDE = 50
@@ -61,7 +60,7 @@ class CoarseImage:
     view: torch.Tensor | None = None
 
     @staticmethod
-    def from_volume(volume: Volume, spacing_mm: float = WORKING_SPACING_MM) -> CoarseImage:
+    def from_volume(volume: Volume, spacing_mm: float = POSE_SPACING_MM) -> CoarseImage:
         """The volume on an isotropic LPS grid, block-averaged."""
         working = resample(volume, covering_grid(volume.grid, spacing_mm), outside=AIR_HU)
         size = torch.tensor(working.hu.shape[::-1], dtype=torch.float32)

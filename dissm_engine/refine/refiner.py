@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from dissm_engine.preprocessing import HU_WINDOW, NORMALISED_HU, PRIOR_CLIP_MM
 from dissm_engine.refine.network import RefinementArchitecture, RefinementNetwork
 from dissm_engine.volume import SignedDistance, Volume
 
-HU_WINDOW = (-160.0, 240.0)
-"""Appendix B.2."""
-NORMALISED_HU = 60.0
 _WELL_INSIDE_MM = -4.0
-_PRIOR_CLIP_MM = 40.0
 _SMOOTHING_VOXELS = 0.7
 
 
@@ -37,6 +34,16 @@ class Refinement:
     tissue: npt.NDArray[np.uint8]
     in_view: npt.NDArray[np.bool_]
 
+    def moved_inward(self, by_mm: float, most_mm: float) -> Refinement:
+        """The same with the surface `by_mm` further inside; the change stays within `most_mm` (rho)."""
+        prior = self.field.mm - self.change_mm
+        # Far from the surface nothing was changed, and nothing is.
+        near = np.abs(self.field.mm) < most_mm
+        change = np.where(near, np.clip(self.change_mm + np.float32(by_mm), -most_mm, most_mm), self.change_mm)
+        return replace(
+            self, field=SignedDistance((prior + change).astype(np.float32), self.field.grid), change_mm=change
+        )
+
 
 def input_channels(hu: Tensor, prior_mm: Tensor, in_view: Tensor) -> Tensor:
     """What the network sees: [B, 4, K, J, I] from HU, prior (mm) and field of view, each [B, 1, K, J, I].
@@ -48,7 +55,7 @@ def input_channels(hu: Tensor, prior_mm: Tensor, in_view: Tensor) -> Tensor:
     medians = [_median_inside(hu[b], prior_mm[b], in_view[b]) for b in range(len(hu))]
     median = torch.stack(medians).reshape(-1, 1, 1, 1, 1)
     normalised = ((hu - median) / NORMALISED_HU).clamp(-3, 3)
-    prior = prior_mm.clamp(-_PRIOR_CLIP_MM, _PRIOR_CLIP_MM) / _PRIOR_CLIP_MM
+    prior = prior_mm.clamp(-PRIOR_CLIP_MM, PRIOR_CLIP_MM) / PRIOR_CLIP_MM
     return torch.cat([windowed * in_view, normalised * in_view, prior, in_view], dim=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from dissm_engine.volume import FloatArray
 
 _LEAST_VOXELS = 40
+_LIVING_HU = (-40.0, 600.0)
+"""Median HU of any soft tissue, blood or fluid of a body, without contrast or full of it; fat and air lie below."""
 
 
 class TissueClass(IntEnum):
@@ -46,3 +49,9 @@ def median_hu(
         if values.size >= _LEAST_VOXELS:
             medians[kind.name.lower()] = float(np.median(values))
     return medians
+
+
+def odd_tissues(medians: Mapping[str, float]) -> int:
+    """How many of the named tissues have an HU that no living one has: the head named what is not there."""
+    low, high = _LIVING_HU
+    return sum(not low <= value <= high for value in medians.values())

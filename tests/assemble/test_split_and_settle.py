@@ -203,9 +203,16 @@ def test_a_quiet_series_settles_as_assumed(intake: Intake) -> None:
     assert settled_as(intake) == "assumed"
 
 
-def test_a_series_that_is_not_quiet_yet_waits(intake: Intake) -> None:
+def test_a_series_that_is_not_quiet_yet_waits(tmp_path: Path) -> None:
+    intake = Intake(tmp_path / "patient", assemble={"quiet_seconds": 60.0})
     receiving(intake, quiet_for=0.0)
     assert settled_as(intake) is None
+    intake.close()
+
+
+def test_a_series_that_was_whole_when_the_node_stopped_is_whole_after_a_night(intake: Intake) -> None:
+    receiving(intake, quiet_for=8 * 3600.0, since=8 * 3600.0 + 20)
+    assert settled_as(intake) == "assumed"
 
 
 def test_an_open_association_that_still_sends_the_series_holds_it_open(intake: Intake) -> None:

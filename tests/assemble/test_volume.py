@@ -10,9 +10,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -20,10 +23,18 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_node.assemble.volume import AIR_HU, read_volume, stored_values
+from dicom_node.assemble.volume import AIR_HU, hounsfield, read_volume, stored_values
 from dicom_node.reasons import NodeError, RefusalError
 from dissm_engine.volume import Volume
-from tests.builders.ct_series import ORIENTATIONS, abdomen, oriented, tilted, write_ct_series
+from tests.builders.ct_series import (
+    ORIENTATIONS,
+    SeriesOptions,
+    abdomen,
+    image_header,
+    oriented,
+    tilted,
+    write_ct_series,
+)
 from tests.thirdparty import need
 
 SMALL = abdomen((24, 34, 41), (8.0, 8.0, 6.0))
@@ -69,6 +80,23 @@ def test_lossless_jpeg_of_dcmtk_gives_the_same_volume(tmp_path: Path, predictor:
         subprocess.run([compressor, predictor, path, path], check=True, timeout=60)
     assert "JPEG Lossless" in pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID.name
     np.testing.assert_array_equal(read_volume(paths).volume.hu, SMALL.hu.clip(AIR_HU))
+
+
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL])
+def test_high_throughput_jpeg_2000_gives_the_very_pixels(tmp_path: Path, syntax: str) -> None:
+    """The code stream was made once, from `pixels`, by imagecodecs 2026.3.6 (OpenJPH 0.26.3), which no test needs:
+    `htj2k_encode(pixels, reversible=True, tlm=True)`. Its progression is RPCL, so that both syntaxes may hold it.
+    """
+    j, i = np.mgrid[0:64, 0:64]
+    pixels = ((7 * i - 5 * j + i * j // 3) % 4096 - 1024).astype(np.int16)
+    pixels[:, :2], pixels[:, 2:4] = -32768, 32767
+    code = (Path(__file__).parent / "data" / "htj2k_rpcl.j2c").read_bytes()
+    assert b"\xff\x50" in code, "the marker that tells high throughput (CAP) from JPEG 2000 as it was"
+    image = image_header(Volume(pixels[None], np.eye(4)), 0, 1, SeriesOptions(signed=True, intercept=0.0))
+    image.file_meta.TransferSyntaxUID = syntax
+    image.PixelData = encapsulate([code])
+    image.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(hounsfield(tmp_path / "image.dcm", "image"), pixels.clip(AIR_HU))
 
 
 def test_slope_and_intercept_are_applied_slice_by_slice(tmp_path: Path) -> None:

@@ -70,14 +70,14 @@ def raw_store(node: Intake, image: pydicom.Dataset) -> Any:
     return raw_store_bytes(node, encode(image, False, True), str(image.get("SOPInstanceUID")))
 
 
-def raw_store_bytes(node: Intake, data_set: bytes, uid: str) -> Any:
+def raw_store_bytes(node: Intake, data_set: bytes, uid: str, sop_class: str = CT) -> Any:
     request = C_STORE()
     request.MessageID, request.Priority = 1, 2
-    request.AffectedSOPClassUID = CT
+    request.AffectedSOPClassUID = sop_class
     request.AffectedSOPInstanceUID = uid if re.fullmatch(r"[0-9.]{1,64}", uid) else "1.2.3.4"
     request.DataSet = io.BytesIO(data_set)
-    with association(node) as connection:
-        context = connection._get_valid_context(CT, EXPLICIT_LE, "scu")
+    with association(node, sop_class) as connection:
+        context = connection._get_valid_context(sop_class, EXPLICIT_LE, "scu")
         connection._reactor_checkpoint.clear()
         connection.dimse.send_msg(request, context.context_id)
         _, answer = connection.dimse.get_msg(block=True)

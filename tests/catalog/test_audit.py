@@ -162,6 +162,18 @@ def test_a_cut_tail_is_not_hidden_by_removing_the_anchor_too(file: Path, anchor:
     assert problem.what == "the anchor is gone: rows cut off the end could not be seen"
 
 
+def test_an_anchor_older_than_the_database_beside_it_does_no_harm(file: Path, anchor: Path) -> None:
+    catalog = Catalog(sqlite_url(file))
+    backup = anchor.read_bytes()
+    with catalog.write() as session:
+        audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
+    anchor_head(catalog, anchor, process="test")
+    anchor.write_bytes(backup)
+    assert verdict_of(file, anchor, must_be_anchored=True).untouched
+    assert anchor_head(catalog, anchor, process="test").id == 12
+    assert verdict_of(file, anchor, must_be_anchored=True).untouched
+
+
 def test_an_anchor_that_was_lost_is_begun_anew_and_that_stays_to_be_seen(file: Path, anchor: Path) -> None:
     catalog = Catalog(sqlite_url(file))
     anchor.unlink()

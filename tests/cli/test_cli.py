@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -18,8 +19,10 @@ from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.cli import app
+from dicom_node.deliver.outbox import queue_proven
 from dicom_node.settings import Settings, load_settings
 from dicom_node.worker import work_once
+from dissm_engine.bundle import Bundle
 from dissm_engine.delineation import Verdict
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
@@ -149,8 +152,20 @@ def test_retry_queues_a_failed_case_again(settings_file: Path, intake: Intake) -
 
     work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(BundleError(ANY_REASON)))
     assert only_case(intake).state == CaseState.FAILED
-    assert run(settings_file, "retry", only_case(intake).id).exit_code == 0
+    result = run(settings_file, "retry", only_case(intake).id)
+    assert result.exit_code == 0
+    assert "is queued again" in result.output
     assert only_case(intake).state == CaseState.QUEUED
+
+
+def test_retry_of_a_case_that_nobody_wanted_says_that_it_is_only_sent(settings_file: Path, intake: Intake) -> None:
+    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    queue_proven(intake.catalog, intake.settings, "control")
+    assert only_case(intake).state == CaseState.DELIVERED, "there is no destination"
+    said = run(settings_file, "retry", only_case(intake).id).output
+    assert "queued" not in said
+    assert "is offered to the destinations again" in said
+    assert only_case(intake).state == CaseState.PROVEN
 
 
 def test_status_is_healthy_only_while_every_process_beats(settings_file: Path, intake: Intake) -> None:
@@ -229,6 +244,19 @@ def test_check_says_in_words_what_is_wrong_and_asks_nobody_when_told_so(settings
     assert said["destination pacs"]["good"] is False
     assert "nobody answers" in said["destination pacs"]["said"]
     assert not (tmp_path / "data").exists()
+
+
+def test_check_names_the_file_of_the_bundle_that_is_not_what_its_manifest_says(
+    settings_file: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(Bundle.shipped(), tmp_path / "bundle")
+    weights = bytearray((bundle / "refine.safetensors").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (bundle / "refine.safetensors").write_bytes(weights)
+    settings_file.write_text(settings_file.read_text().replace("[node]\n", f'[node]\nbundle = "{bundle}"\n'))
+    said = {each["what"]: each for each in answered(settings_file, "check", code=1)}  # type: ignore[attr-defined]
+    assert [what for what, each in said.items() if each["good"] is False] == ["bundle"]
+    assert "refine.safetensors of the bundle is not what its manifest says" in said["bundle"]["said"]
 
 
 def test_check_echoes_a_destination_that_lives(settings_file: Path) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 from pynetdicom import evt
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from sqlalchemy import select
 
 from dicom_node.catalog.database import Catalog
@@ -14,6 +21,8 @@ from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import ResultObject
 from dicom_node.deliver.answers import Outcome
 from dicom_node.deliver.outbox import queue_proven
+from dicom_node.deliver.sender import Parcel, send
+from dicom_node.settings import Destination
 from dicom_node.watch.status import node_status
 from tests.deliver.destinations import (
     case_state,
@@ -135,3 +144,62 @@ def test_status_names_a_destination_whose_objects_wait_for_hours(catalog: Catalo
     with catalog.read() as session:
         (problem,) = (said for said in node_status(session, settings).problems if "archive" in said)
     assert problem.endswith("not tried yet")
+
+
+class _DeafPeer(threading.Thread):
+    """Accepts one association and never reads again."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.door = socket.create_server(("127.0.0.1", 0))
+        self.port, self.over = self.door.getsockname()[1], threading.Event()
+
+    def run(self) -> None:
+        plug, _ = self.door.accept()
+        with plug:
+            request = A_ASSOCIATE_RQ()
+            request.decode(_pdu(plug))
+            plug.sendall(_accepted(request))
+            self.over.wait(60)
+
+    def close(self) -> None:
+        self.over.set()
+        self.door.close()
+
+
+def _pdu(plug: socket.socket) -> bytes:
+    head = plug.recv(6, socket.MSG_WAITALL)
+    return head + plug.recv(int.from_bytes(head[2:], "big"), socket.MSG_WAITALL)
+
+
+def _accepted(request: A_ASSOCIATE_RQ) -> bytes:
+    asked = request.to_primitive()
+    asked.result = 0
+    asked.presentation_context_definition_results_list = asked.presentation_context_definition_list
+    for context in asked.presentation_context_definition_results_list:
+        context.result = 0
+    answer = A_ASSOCIATE_AC()
+    answer.from_primitive(asked)
+    return bytes(answer.encode())
+
+
+def test_a_destination_that_stops_reading_is_given_up_and_tried_again() -> None:
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = SegmentationStorage
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = generate_uid()
+    image.add_new(0x7FE00010, "OB", bytes(30_000_000))
+    packed = BytesIO()
+    image.save_as(packed, enforce_file_format=True)
+    peer = _DeafPeer()
+    peer.start()
+    began = time.monotonic()
+    try:
+        to = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=peer.port, timeout_seconds=1)
+        ((_, answer),) = list(send(to, [Parcel(1, packed.getvalue())]))
+    finally:
+        peer.close()
+        peer.join(20)
+    assert answer.outcome is Outcome.TRY_AGAIN
+    assert time.monotonic() - began < 30

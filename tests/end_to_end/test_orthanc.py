@@ -16,6 +16,7 @@ from dicom_node.catalog.tables import Case, Instance, ResultObject, Series
 from dicom_node.demo.node import free_port
 from dicom_node.results.seg_reader import read_seg
 from dicom_node.results.surface.reader import read_surface
+from tests.builders.senders import wait_until
 from tests.end_to_end.harness import Node, ct_folder
 from tests.end_to_end.orthanc import Orthanc
 from tests.thirdparty import need
@@ -24,6 +25,11 @@ _LOOKS_FOR_A_LOOP = 8.0
 """Four times Orthanc's StableAge: the results were stable, routed back, and refused by then."""
 
 pytestmark = pytest.mark.slow
+
+
+def offered(orthanc: Orthanc) -> set[str]:
+    """The series that Orthanc sent on."""
+    return {job["Content"]["ParentResources"][0] for job in orthanc.jobs() if job["Type"] == "DicomModalityStore"}
 
 
 def test_orthanc_routes_a_ct_and_receives_seg_and_surface_without_a_loop(tmp_path: Path) -> None:
@@ -50,11 +56,9 @@ def test_orthanc_routes_a_ct_and_receives_seg_and_surface_without_a_loop(tmp_pat
         assert surface.mesh.closed
 
         # Orthanc offers the results to the node as well; they must go no further.
+        wait_until(lambda: len(offered(orthanc)) >= 3)
         time.sleep(_LOOKS_FOR_A_LOOP)
-        offered = {
-            job["Content"]["ParentResources"][0] for job in orthanc.jobs() if job["Type"] == "DicomModalityStore"
-        }
-        assert len(offered) == 3
+        assert len(offered(orthanc)) == 3
         assert len(orthanc.series()) == 3
         assert len(node.rows(Series)) == 1
         assert len(node.rows(Case)) == 1

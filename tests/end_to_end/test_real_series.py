@@ -15,8 +15,10 @@ import SimpleITK as sitk
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.assemble.volume import read_volume
+from dicom_node.catalog.database import open_existing
 from dicom_node.offline import OfflineReport, process_folders
 from dicom_node.settings import Settings
+from dicom_node.watch.story import case_story
 from dicom_node.worker import load_engine
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import derived_uid, oriented, tilted, write_ct_series
@@ -26,10 +28,11 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Ending:
-    """How one series ended. case: None where it was not admitted."""
+    """How one series ended. case: None where it was not admitted. findings: by name, none where nothing was found."""
 
     series: Mapping[str, Any]
     case: Mapping[str, Any] | None
+    findings: Mapping[str, Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +46,11 @@ def end(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ending]:
         return engines["engine"]
 
     def run(folder: Path, **tables: Any) -> Ending:
-        report = processed(folder, tmp_path_factory.mktemp("out"), load, **tables)
+        out = tmp_path_factory.mktemp("out")
+        report = processed(folder, out, load, **tables)
         assert len(report.series) == 1
-        return Ending(report.series[0], report.cases[0] if report.cases else None)
+        case = report.cases[0] if report.cases else None
+        return Ending(report.series[0], case, findings_of(out, case["case"]) if case else {})
 
     run.load = load  # type: ignore[attr-defined]
     return run
@@ -55,6 +60,15 @@ def processed(folder: Path, out: Path, load: Any, **tables: Any) -> OfflineRepor
     report = process_folders([folder], out, Settings.model_validate(tables), load=load, watch=lambda _: None)
     shutil.rmtree(out / "spool")
     return report
+
+
+def findings_of(out: Path, case: str) -> dict[str, Mapping[str, Any]]:
+    """What the engine noticed, as `dissm-node show` tells it."""
+    catalog = open_existing(out / "audit.sqlite")
+    with catalog.read() as session:
+        results = case_story(session, case)["results"] or {}
+    catalog.close()
+    return {item["name"]: item for item in results.get("findings", {}).get("items", ())}
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +101,14 @@ def is_delivered_venous(ending: Ending) -> bool:
     return ending.case is not None and ending.case["state"] == "PROVEN" and ending.case["phase"] == "venous"
 
 
+def says_that_the_liver_was_cut(ending: Ending) -> bool:
+    cut = ending.findings["cut_share"]
+    return cut["remarkable"] and cut["value"] > cut["high"]
+
+
 def test_hcc_048_is_admitted_as_venous_and_delineated(original: Ending) -> None:
     assert is_delivered_venous(original)
+    assert not says_that_the_liver_was_cut(original)
     assert original.case is not None
     # By eye, slice by slice: docs/pictures/hcc_048.png. Leaks into spleen or stomach gave 1700 ml and more.
     assert 1350 < original.case["volume_ml"] < 1650
@@ -128,6 +148,7 @@ def test_a_liver_cut_at_the_top_is_delineated_closed_and_reviewed(
     assert ending.case is not None
     assert ending.case["state"] == "PROVEN"
     assert ending.case["verdict"] == "REVIEW"
+    assert says_that_the_liver_was_cut(ending)
 
 
 def test_three_slices_missing_at_the_top_end_like_the_whole(
@@ -228,3 +249,5 @@ def test_an_unenhanced_ct_is_refused_by_default_and_reviewed_where_the_site_take
     assert taken.case is not None
     assert taken.case["state"] == "PROVEN"
     assert taken.case["verdict"] == "REVIEW"
+    # Its field of view ends within the liver.
+    assert says_that_the_liver_was_cut(taken)

@@ -111,6 +111,22 @@ def test_a_manifest_that_lacks_a_section_or_a_number_is_one_clear_error(
         Bundle.load(copy)
 
 
+def test_a_bundle_whose_networks_were_shown_other_images_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["preprocessing"]["hu_window"] = [-100, 300]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="trained with the preprocessing"):
+        Bundle.load(copy)
+
+
+def test_another_card_leaves_the_digest_of_the_weights_as_it_is(copy: Path) -> None:
+    before = Bundle.load(copy)
+    rewritten(copy, "model_card.md", b"another card")
+    after = Bundle.load(copy)
+    assert after.weights_digest == before.weights_digest
+    assert after.digest != before.digest
+
+
 def test_a_damaged_zip_is_one_clear_error(copy: Path, tmp_path: Path) -> None:
     packed = tmp_path / "bundle.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dissm_engine.delineation import Verdict
+from dissm_engine.errors import DelineationError
 from dissm_engine.findings import (
     CALIBRATED,
     LIMITS,
@@ -13,7 +14,7 @@ from dissm_engine.findings import (
     tissue_agreement,
 )
 from dissm_engine.refine.refiner import Refinement
-from dissm_engine.refine.tissues import TissueClass, median_hu
+from dissm_engine.refine.tissues import TissueClass, median_hu, odd_tissues
 from dissm_engine.volume import AIR_HU, SignedDistance, axis_aligned_grid
 
 
@@ -44,7 +45,7 @@ def test_a_good_fit_is_accepted_a_doubtful_one_reviewed_a_bad_one_rejected(trust
     rng = np.random.default_rng(2)
     assert judge(values(0.0, rng), trust).verdict is Verdict.ACCEPT
     assert judge(values(0.15, rng), trust).verdict is Verdict.REVIEW
-    rejected = judge(values(0.8, rng), trust)
+    rejected = judge(values(0.35, rng), trust)
     assert rejected.verdict is Verdict.REJECT
     assert "DSC" in rejected.reasons[0]
 
@@ -55,10 +56,32 @@ def test_a_liver_cut_by_the_field_of_view_is_reviewed_whatever_the_estimate(trus
     assert any("cut_share" in reason for reason in found.reasons)
 
 
+def test_what_is_no_liver_at_all_ends_as_an_error_that_says_so(trust: TrustModel) -> None:
+    one_sign = values(0.1, np.random.default_rng(6)) | {"odd_tissues": 1.0}
+    assert judge(one_sign, trust).verdict is Verdict.REVIEW
+    with pytest.raises(DelineationError, match="is not the organ: odd_tissues is 1, pose_error is 5"):
+        judge(one_sign | {"pose_error": 5.0}, trust)
+
+
+def test_tissues_of_air_or_fat_are_odd_and_those_of_any_phase_are_not() -> None:
+    assert odd_tissues({"liver": 40.0, "heart": -996.0, "kidney": -997.0, "muscle": -77.0}) == 3
+    assert odd_tissues({"liver": 20.0, "heart": 35.0, "kidney": 30.0, "fluid": -8.0, "muscle": -20.0}) == 0
+    assert odd_tissues({"liver": 68.0, "aorta": 420.0, "kidney": 230.0, "vein": 60.0}) == 0
+
+
+def test_a_bundles_own_limits_decide_what_is_remarkable(trust: TrustModel) -> None:
+    good = values(0.0, np.random.default_rng(7))
+    narrow = replace(trust, limits={**LIMITS, "volume": ("ml", 600.0, 1300.0)})
+    assert judge(good, trust).reasons == ()
+    assert [reason.split()[0] for reason in judge(good, TrustModel.from_json(narrow.to_json())).reasons] == ["volume"]
+
+
 def test_the_trust_model_survives_json_and_refuses_other_findings(trust: TrustModel) -> None:
     again = TrustModel.from_json(trust.to_json())
     found = values(0.2, np.random.default_rng(4))
     assert again.estimate(found) == trust.estimate(found)
+    with pytest.raises(ValueError, match="the limits are of"):
+        TrustModel.from_json(trust.to_json() | {"limits": {}})
     with pytest.raises(ValueError, match="fitted on"):
         TrustModel.from_json(trust.to_json() | {"findings": list(CALIBRATED[:-1])})
 

@@ -21,7 +21,7 @@ RIGID, NON_RIGID = Pose.at(np.zeros(3)), Pose.at(np.ones(3))
 Score = float | None
 
 
-def kept(scores: Mapping[str, Score]) -> str:
+def kept(scores: Mapping[str, Score], asked: list[str] | None = None) -> str:
     """What is kept of hypotheses of these agreements; None: one whose prior has no inside."""
     loadings = np.zeros(2, dtype=np.float32)
     ends = {"rigid": RIGID, "non_rigid": NON_RIGID}
@@ -36,6 +36,8 @@ def kept(scores: Mapping[str, Score]) -> str:
     )
 
     def refined(_: object, pose: Pose, given: np.ndarray) -> Hypothesis:
+        if asked is not None:
+            asked.append("rigid" if pose is RIGID else "non_rigid")
         score = scores["rigid" if pose is RIGID else "non_rigid"]
         if score is None:
             raise DelineationError(NO_SURFACE)
@@ -56,6 +58,15 @@ def test_the_non_rigid_fit_is_kept_where_the_rigid_one_is_not_clearly_better() -
     assert kept({"rigid": 0.99999, "non_rigid": 0.99982}) == "non_rigid"
 
 
+def test_the_rigid_fit_is_not_refined_where_it_could_not_agree_clearly_more() -> None:
+    asked: list[str] = []
+    assert kept({"rigid": 1.0, "non_rigid": 0.99}, asked) == "non_rigid"
+    assert asked == ["non_rigid"]
+    asked.clear()
+    assert kept({"rigid": 1.0, "non_rigid": 0.98}, asked) == "rigid"
+    assert asked == ["non_rigid", "rigid"]
+
+
 def test_one_hypothesis_without_a_surface_does_not_take_the_other_with_it() -> None:
     assert kept({"rigid": 0.5, "non_rigid": None}) == "rigid"
     assert kept({"rigid": None, "non_rigid": 0.5}) == "non_rigid"
@@ -65,16 +76,21 @@ def test_one_hypothesis_without_a_surface_does_not_take_the_other_with_it() -> N
 
 def settled(first: float, second: Score) -> str:
     """What is kept when the model, fitted to the found surface, is refined again with this agreement."""
-    found = Hypothesis(NON_RIGID, np.zeros(2, dtype=np.float32), None, None, first)  # type: ignore[arg-type]
+    refinement = SimpleNamespace(moved_inward=lambda by_mm, most_mm: refinement)
+    found = Hypothesis(NON_RIGID, np.zeros(2, dtype=np.float32), None, refinement, first)  # type: ignore[arg-type]
     fitted = Pose.at(np.full(3, 2.0))
 
     def refined(_: object, pose: Pose, given: np.ndarray) -> Hypothesis:
         assert pose is fitted
         if second is None:
             raise DelineationError(NO_SURFACE)
-        return Hypothesis(pose, given, None, None, second)  # type: ignore[arg-type]
+        return Hypothesis(pose, given, None, refinement, second)  # type: ignore[arg-type]
 
-    engine = SimpleNamespace(refined=refined, fitted=lambda _found, _grid: (fitted, found.loadings))
+    network = SimpleNamespace(architecture=SimpleNamespace(rho_mm=20.0))
+    engine = SimpleNamespace(
+        refined=refined, fitted=lambda _found, _grid: (fitted, found.loadings),
+        refiner=SimpleNamespace(network=network), bundle=SimpleNamespace(outward_mm=0.5),
+    )  # fmt: skip
     volume = SimpleNamespace(grid=None)
     kept_one = Delineator.settled(engine, volume, found)  # type: ignore[arg-type]
     return "again" if kept_one.pose is fitted else "first"

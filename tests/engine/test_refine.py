@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from dissm_engine.refine.network import RefinementArchitecture, RefinementNetwork, folded, unfolded
-from dissm_engine.refine.refiner import Refiner, input_channels
+from dissm_engine.refine.refiner import Refinement, Refiner, input_channels
 from dissm_engine.volume import SignedDistance, Volume, axis_aligned_grid
 
 
@@ -66,3 +68,19 @@ def test_weights_and_description_make_the_same_refiner_again() -> None:
     second = Refiner.from_tensors(first.state_tensors(), first.describe())
     one, other = (refiner.refine(volume, prior, everywhere(prior)) for refiner in (first, second))
     assert np.array_equal(one.field.mm, other.field.mm)
+
+
+def test_moving_the_surface_inward_moves_it_by_so_much_and_never_beyond_rho() -> None:
+    grid = axis_aligned_grid([-40.0] * 3, [40.0] * 3, 2.0)
+    distance = np.linalg.norm(grid.points_lps(), axis=-1) - 25.0
+    change = np.where(np.abs(distance) < 30, np.float32(19.8), np.float32(0))
+    found = Refinement(
+        SignedDistance(distance.astype(np.float32), grid), change.astype(np.float32),
+        np.zeros(grid.shape, np.uint8), np.ones(grid.shape, np.bool_),
+    )  # fmt: skip
+    moved = found.moved_inward(0.7, most_mm=20.0)
+    assert np.abs(moved.change_mm).max() <= 20.0
+    near = np.abs(distance) < 10
+    np.testing.assert_allclose((moved.field.mm - found.field.mm)[near], 0.2, atol=1e-4)
+    less = replace(found, change_mm=np.zeros_like(change, dtype=np.float32)).moved_inward(0.7, most_mm=20.0)
+    np.testing.assert_allclose((less.field.mm - found.field.mm)[near], 0.7, atol=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -154,3 +155,38 @@ def associate_request() -> bytes:
     request = A_ASSOCIATE_RQ()
     request.from_primitive(asked)
     return bytes(request.encode())
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["half a request", "half an image"])
+def test_a_peer_that_falls_silent_inside_a_pdu_loses_its_slot(tmp_path: Path, asked: bool) -> None:
+    with listening(tmp_path, idle_seconds=1.0, maximum_associations=4) as (node, listener), ExitStack() as stack:
+        # Of silent connections the door lets in two less than there are slots.
+        count = 4 if asked else 2
+        for _ in range(count):
+            if asked:
+                connection = stack.enter_context(association(node))
+                assert connection.is_established
+                plug: socket.socket = connection.dul.socket.socket
+                # A P-DATA-TF PDU that says it is 1000 bytes long, and two of them.
+                plug.sendall(b"\x04\x00\x00\x00\x03\xe8\x00\x00")
+            else:
+                plug = stack.enter_context(socket.create_connection(("127.0.0.1", node.settings.listen.port)))
+                plug.sendall(b"\x01\x00\x00\x00\x03\xe8\x00\x00")
+        server = listener._server
+        assert server is not None
+        wait_until(lambda: len(server.active_associations) == count)
+        wait_until(lambda: not server.active_associations)
+        with association(node) as another:
+            assert another.is_established
+
+
+def test_a_peer_that_fell_silent_inside_a_pdu_holds_up_a_stop_no_longer_than_it_may_be_idle(tmp_path: Path) -> None:
+    with listening(tmp_path, idle_seconds=1.0) as (node, listener), silent_connection(node, "127.0.0.1") as peer:
+        peer.sendall(associate_request()[:-1])
+        wait_until(lambda: bool(listener._entity.active_associations))
+        # A moment later its thread waits for the last byte.
+        time.sleep(0.3)
+        stopping = threading.Thread(target=listener.stop)
+        stopping.start()
+        stopping.join(10)
+        assert not stopping.is_alive()

@@ -6,6 +6,7 @@ import io
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -16,15 +17,17 @@ from dicom_node.assemble.volume import hounsfield
 from dicom_node.dicom_file import MOST_HEADER_BYTES, UnreadableDicomError, read_header
 from dicom_node.reasons import INSTANCE_TOO_LARGE, SERIES_TOO_LARGE, UNREADABLE_PIXELS, RefusalError
 from dicom_node.receive.identity import identify
+from dicom_node.receive.listener import Listener
 from dicom_node.receive.spool import Spool
 from dicom_node.receive.store import InstanceStore
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
-from tests.builders.senders import audit_facts, raw_store, wait_until
+from tests.builders.senders import CT, audit_facts, raw_store, raw_store_bytes, wait_until
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
 MB = 1 << 20
+MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 def deflated(tmp_path: Path, *more: bytes) -> bytes:
@@ -135,6 +138,26 @@ def test_the_sender_of_too_large_an_image_hears_a_lasting_failure(tmp_path: Path
         assert raw_store(node, image).Status == 0xC000
         wait_until(lambda: bool(audit_facts(node, "CLOSED")))
     assert audit_facts(node, "CLOSED")[-1]["refused"] == {"INSTANCE_TOO_LARGE": 1}
+    node.close()
+
+
+@pytest.mark.parametrize("sop_class", [CT, MR], ids=["taken", "discarded"])
+def test_of_an_endless_data_set_no_more_is_held_than_one_image_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sop_class: str
+) -> None:
+    held: list[int] = []
+
+    def note_size(listener: Listener, event: Any) -> int:
+        held.append(event.request.DataSet.getbuffer().nbytes)
+        return on_store(listener, event)
+
+    on_store = Listener._on_store
+    monkeypatch.setattr(Listener, "_on_store", note_size)
+    node = Intake(tmp_path / "node", listen={"largest_instance_mb": 1, "other_sop_classes": "discard"})
+    with running_listener(node.settings, node.catalog):
+        status = raw_store_bytes(node, bytes(12 * MB), "1.2.3.4", sop_class).Status
+    assert status == (0xC000 if sop_class == CT else 0x0000)
+    assert MB < held[0] < 2 * MB
     node.close()
 
 

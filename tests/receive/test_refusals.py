@@ -99,12 +99,16 @@ def test_echo_is_answered_and_leaves_no_trace(node: Intake) -> None:
         assert session.scalars(select(AuditRow)).all() == []
 
 
-def test_port_checks_leave_no_trace_and_no_thread(node: Intake, tmp_path: Path) -> None:
-    for _ in range(30):
-        socket.create_connection(("127.0.0.1", node.settings.listen.port)).close()
+def test_port_checks_leave_no_trace_and_no_thread(tmp_path: Path) -> None:
+    node = Intake(tmp_path / "node")
     write_ct_series(tmp_path / "ct", BODY)
-    assert storescu(node, tmp_path / "ct") == 0
-    assert [event for event in node.events("association") if event == "OPENED"] == ["OPENED"]
+    with running_listener(node.settings, node.catalog) as listener:
+        for _ in range(30):
+            socket.create_connection(("127.0.0.1", node.settings.listen.port)).close()
+        wait_until(lambda: not listener._entity.active_associations)
+        assert storescu(node, tmp_path / "ct") == 0
+        assert [event for event in node.events("association") if event == "OPENED"] == ["OPENED"]
+    node.close()
 
 
 def test_another_called_title_and_an_unlisted_caller_are_rejected_and_audited(tmp_path: Path) -> None:
@@ -114,6 +118,7 @@ def test_another_called_title_and_an_unlisted_caller_are_rejected_and_audited(tm
         assert storescu(node, tmp_path / "ct", calling="STRANGER") != 0
         assert storescu(node, tmp_path / "ct", calling="PACS", called="OTHER") != 0
         assert instances(node) == []
+        wait_until(lambda: len(audit_facts(node, "REFUSED")) == 2)
         assert storescu(node, tmp_path / "ct", calling="PACS") == 0
     assert node.events("association") == ["REFUSED", "REFUSED", "OPENED", "CLOSED"]
     node.close()
@@ -123,6 +128,7 @@ def test_another_called_title_and_an_unlisted_caller_are_rejected_and_audited(tm
     ("titles", "addresses", "calling", "address", "accepted"),
     [
         ((), (), "ANY", "127.0.0.1", True), ((), (), "ANY", "::1", True), ((), (), "ANY", "10.0.0.5", False),
+        ((), (), "ANY", "::ffff:127.0.0.1", True), (("PACS",), ("10.0.0.5",), "PACS", "::ffff:10.0.0.5", True),
         (("PACS",), (), "PACS", "10.0.0.5", False), ((), ("10.0.0.0/24",), "PACS", "10.0.0.5", False),
         (("PACS",), ("10.0.0.0/24",), "PACS", "10.0.0.5", True), (("PACS",), ("10.0.0.5",), "PACS", "10.0.0.6", False),
         (("PACS",), ("10.0.0.5",), "OTHER", "10.0.0.5", False), (("PACS",), (), "OTHER", "127.0.0.1", False),
@@ -151,6 +157,8 @@ def test_below_the_watermark_an_association_is_refused_for_now(tmp_path: Path) -
         assert connection.is_rejected
         answer = connection.acceptor.primitive
         assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
+        # The answer comes first, its row after it.
+        wait_until(lambda: bool(audit_facts(node, "REFUSED")))
     assert node.events("association") == ["REFUSED"]
     node.close()
 
@@ -167,6 +175,7 @@ def test_a_refusal_is_sent_before_its_connection_is_closed(tmp_path: Path, monke
     node = Intake(tmp_path / "node", listen={"calling_ae_titles": ["PACS"]})
     with running_listener(node.settings, node.catalog), association(node) as connection:
         assert connection.is_rejected
+        wait_until(lambda: bool(audit_facts(node, "REFUSED")))
     node.close()
 
 

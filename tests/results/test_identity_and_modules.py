@@ -18,12 +18,13 @@ from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from dicom_node import equipment
+from dicom_node.assemble.volume import read_volume
 from dicom_node.results.identity import ObjectKind, ResultIdentity
 from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
 from dissm_engine.delineation import Delineation, Verdict
 from tests.builders.analytic import ellipsoid_delineation
-from tests.builders.ct_series import abdomen
+from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.result_case import CREATED_AT, INPUT_DIGEST, ResultCase, case_in_memory, written_case
 
 SMALL = abdomen(shape=(20, 21, 23), spacing=(6.0, 6.0, 6.0))
@@ -139,6 +140,41 @@ def test_names_keep_their_character_set(tmp_path: Path, character_set: str | lis
     for dataset in both(case):
         assert dataset.SpecificCharacterSet == character_set
         assert str(dataset.PatientName) == name
+    case.prove()
+
+
+def series_with_bytes(folder: Path, character_set: str | list[str] | None, texts: dict[str, bytes]) -> list[Path]:
+    """A series as its sender wrote it: texts whose bytes no encoder of the declared character set would make."""
+    holders = {keyword: str(number) * len(text) for number, (keyword, text) in enumerate(texts.items())}
+    paths = write_ct_series(folder, SMALL, attributes={"SpecificCharacterSet": character_set, **holders})
+    for path in paths:
+        content = path.read_bytes()
+        for keyword, holder in holders.items():
+            content = content.replace(holder.encode(), texts[keyword])
+        path.write_bytes(content)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("character_set", "text"),
+    [
+        ("ISO_IR 127", "فاطمة^چمن".encode("cp1256")),
+        ("ISO_IR 138", "דָוִד^כהן".encode("cp1255")),
+        ("ISO_IR 166", "สมชาย^ใจดี".encode("cp874") + b"\xff"),
+        ("ISO_IR 192", "Müller^Jörg".encode("latin-1")),
+        (["", "ISO 2022 IR 87"], b"Yamada\x1b$B\xff\xff^x"),
+        (None, "Müller^Jörg".encode("latin-1")),
+    ],
+)
+def test_texts_that_their_character_set_does_not_hold_keep_their_bytes(
+    tmp_path: Path, character_set: str | list[str] | None, text: bytes
+) -> None:
+    padded = text + b" " * (len(text) % 2)
+    texts = dict.fromkeys(("PatientName", "StudyID", "AccessionNumber", "StudyDescription"), padded)
+    case = written_case(tmp_path, read_volume(series_with_bytes(tmp_path / "ct", character_set, texts)))
+    for dataset in both(case):
+        assert {keyword: dataset.get_item(keyword).value for keyword in texts} == texts
+        assert dataset.get("SpecificCharacterSet") == character_set
     case.prove()
 
 

@@ -158,12 +158,12 @@ def test_weight_norm_eikonal_and_step_schedule_train_and_export(
 
 
 @pytest.mark.slow
-def test_generalisation_table_has_a_row_for_each_freedom(finished_run: ShapeRun, model: object) -> None:
+def test_generalisation_table_has_a_row_for_each_freedom(finished_run: ShapeRun, model: object, tmp_path: Path) -> None:
     from dissm_engine.shape.model import ShapeModel
 
     assert isinstance(model, ShapeModel)
     held_out = load_surfaces(finished_run.folder, "held_out")
-    table = generalisation(model, dict(list(held_out.items())[:2]))
+    table = generalisation(model, dict(list(held_out.items())[:2]), tmp_path)
     assert list(table) == ["mean shape", "all", "free code"]
     assert table["all"]["mean_assd_mm"] < table["mean shape"]["mean_assd_mm"]
     assert set(table["all"]["livers"]) == set(list(held_out)[:2])

@@ -1,34 +1,116 @@
+"""The whole chain, small: every stage, a kill in the middle, and the judging of a bundle that is there already."""
+
+from __future__ import annotations
+
 import json
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from dissm_engine.bundle import Bundle
 from training.cli import app
+from training.context import RunContext
 from training.evaluate.stage import frozen_phantoms
-from training.pipeline import STAGES
+from training.pipeline import STAGES, run
+from training.presets import Preset
 from training.sources.held_out import split_held_out
-from training.sources.surfaces import open_source
+from training.sources.surfaces import open_source, published_surfaces
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_smoke_preset_runs_every_stage_and_leaves_a_bundle_that_loads(shared_data: Path, tmp_path: Path) -> None:
-    surfaces = shared_data / "amos_livers_watertight_lps.npz"
-    arguments = ["run", "--preset", "smoke", "--surfaces", str(surfaces), "--out", str(tmp_path)]
+def smoke(out: Path) -> Result:
+    """The command as it stands in the README; the surfaces are those of the test data."""
+    return CliRunner().invoke(app, ["run", "--preset", "smoke", "--out", str(out)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def surfaces_at_hand(shared_data: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISSM_TEST_DATA", str(shared_data))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("smoke")
+    return folder, smoke(folder)
+
+
+def test_the_smoke_preset_runs_every_stage_and_leaves_a_bundle_that_loads(finished: tuple[Path, Result]) -> None:
+    folder, result = finished
+    assert result.exit_code == 0, result.output
+    assert all((folder / f"{stage}.done").exists() for stage in STAGES)
+    assert Bundle.load(folder / "bundle").name == "liver-smoke"
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert report["phantoms"] == report["frozen_phantoms"] == 2
+    assert report["bundle"]["weights"] == Bundle.load(folder / "bundle").weights_digest
+    assert "refined" in result.output
+    card = (folder / "bundle" / "model_card.md").read_text()
+    assert f"| refined | {100 * report['summary']['refined']['dsc']:.1f} (" in card
+    assert "| free code |" in card
+
+
+def test_a_finished_run_does_nothing_again(finished: tuple[Path, Result]) -> None:
+    manifest = finished[0] / "bundle" / "manifest.json"
+    before = manifest.read_bytes()
+    assert smoke(finished[0]).exit_code == 0
+    assert manifest.read_bytes() == before
+
+
+class KilledError(Exception):
+    """As a kill would end a stage: after its first case."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "cases"),
+    [
+        ("generalisation", "shape/generalisation"),
+        ("fits", "fits"),
+        ("trust", "trust/cases"),
+        ("evaluate", "evaluation/*"),
+    ],
+)
+def test_a_stage_that_was_killed_goes_on_with_its_next_case(
+    finished: tuple[Path, Result], tmp_path: Path, stage: str, cases: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    (folder / f"{stage}.done").unlink()
+    for place in folder.glob(cases):
+        shutil.rmtree(place)
+
+    def killed(_stage: str, _done: float) -> None:
+        raise KilledError
+
+    context = RunContext(folder, published_surfaces(), Preset.named("smoke"), progress=killed)
+    with pytest.raises(KilledError):
+        run(context, stage, stage)
+    first = {path: path.stat().st_mtime_ns for place in folder.glob(cases) for path in place.rglob("*.*")}
+    assert first
+    run(RunContext(folder, published_surfaces(), Preset.named("smoke")), stage, stage)
+    after = {path: path.stat().st_mtime_ns for place in folder.glob(cases) for path in place.rglob("*.*")}
+    assert len(after) > len(first)
+    assert {path: after[path] for path in first} == first
+
+
+def test_a_bundle_is_judged_without_the_run_that_made_it(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    arguments = ["evaluate", "--preset", "smoke", "--bundle", str(finished[0] / "bundle"), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert all((tmp_path / f"{stage}.done").exists() for stage in STAGES)
-    assert Bundle.load(tmp_path / "bundle").name == "liver-smoke"
-    report = json.loads((tmp_path / "evaluation.json").read_text())
-    assert report["phantoms"] == report["frozen_phantoms"] == 2
-    assert "refined" in result.output
+    own, again = (json.loads((folder / "evaluation.json").read_text()) for folder in (finished[0], tmp_path))
+    assert again == own
 
-    before = (tmp_path / "bundle" / "manifest.json").read_bytes()
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert (tmp_path / "bundle" / "manifest.json").read_bytes() == before
+
+def test_without_surfaces_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISSM_TEST_DATA", str(tmp_path))
+    result = smoke(tmp_path / "run")
+    assert "give --surfaces" in str(result.exception)
 
 
 def test_every_frozen_phantom_is_of_a_liver_kept_out(shared_data: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,8 @@ from dicom_node.work.lease import (
     retry_case,
     take_lease,
 )  # fmt: skip
-from dicom_node.work.owner import Owner, owner_from, this_process
+from dicom_node.work.owner import Owner, owner_from, start_of, this_process
+from tests.builders.senders import wait_until
 from tests.work.rows import add_case
 
 HERE = str(this_process())
@@ -60,6 +61,8 @@ def take_all(url: str, start: object, taken_cases: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     while (lease := take_lease(catalog, str(this_process()), 60.0, process="test")) is not None:
         taken_cases.put((os.getpid(), lease.case_id))  # type: ignore[attr-defined]
+        # SQLite's lock is not fair: the one that has just had it would take them all.
+        time.sleep(0.05)
     taken_cases.put(None)  # type: ignore[attr-defined]
 
 
@@ -108,13 +111,65 @@ def test_a_live_lease_is_left_alone(catalog: Catalog) -> None:
 def test_the_lease_of_a_dead_process_of_this_machine_is_lost_at_once(catalog: Catalog) -> None:
     add_case(catalog)
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    owner = replace(this_process(), pid=sleeper.pid, started=int(psutil.Process(sleeper.pid).create_time()))
+    owner = replace(this_process(), pid=sleeper.pid, started=start_of(sleeper.pid) or 0)
     lease = taken(catalog, str(owner), seconds=3600)
     assert reap_lost_leases(catalog, 3, process="control") == 0
     sleeper.kill()
     sleeper.wait()
     assert reap_lost_leases(catalog, 3, process="control") == 1
     assert case_of(catalog, lease.case_id).state == CaseState.QUEUED
+
+
+def test_a_step_of_the_wall_clock_takes_no_case_from_a_living_worker(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_case(catalog)
+    taken(catalog, str(this_process()))
+    # What psutil makes of a boot time that moved with the clock.
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) - 3600)
+    assert not this_process().is_gone
+    assert not owner_from(HERE).is_gone
+    assert reap_lost_leases(catalog, 3, process="control") == 0
+
+
+def test_a_clock_that_is_set_forward_takes_no_case_from_a_living_process_of_this_machine(catalog: Catalog) -> None:
+    add_case(catalog)
+    # As a step of more than the lease leaves it.
+    taken(catalog, HERE, seconds=-3600)
+    assert reap_lost_leases(catalog, 3, process="control") == 0
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose name looks like what follows the name in /proc/PID/stat; ready when it has written a line."""
+    program = "open('/proc/self/comm', 'w').write(') Z (1) 2'); print(flush=True); import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_process_is_known_by_its_start_whatever_its_name_holds(sleeper: subprocess.Popen[bytes]) -> None:
+    owner = replace(this_process(), pid=sleeper.pid, started=start_of(sleeper.pid) or 0)
+    assert not owner.is_gone
+    assert not owner_from(str(owner)).is_gone
+    assert replace(owner, started=owner.started + 1).is_gone
+    assert len(str(replace(owner, place="h" * 30 + ":4294967295", pid=4194304))) <= 64
+
+
+def test_a_dead_process_that_nobody_has_waited_for_is_gone(sleeper: subprocess.Popen[bytes]) -> None:
+    owner = replace(this_process(), pid=sleeper.pid, started=start_of(sleeper.pid) or 0)
+    sleeper.kill()
+    wait_until(lambda: owner.is_gone)
+    assert psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_owner_written_by_an_older_version_is_still_told_alive_from_gone() -> None:
+    older = replace(this_process(), started=int(psutil.Process().create_time()))
+    assert not owner_from(str(older)).is_gone
+    assert replace(older, started=older.started - 10).is_gone
 
 
 def test_a_process_that_took_a_dead_ones_number_is_not_its_owner() -> None:
@@ -177,10 +232,10 @@ def test_only_a_case_that_ended_badly_can_be_retried(catalog: Catalog, state: Ca
 
 def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -> None:
     add_case(catalog)
-    lease = taken(catalog, ELSEWHERE, seconds=0.8)
-    with LeaseKeeper(catalog, lease, 0.8) as keeper:
+    lease = taken(catalog, ELSEWHERE, seconds=5.0)
+    with LeaseKeeper(catalog, lease, 5.0) as keeper:
         keeper.progress("refine", 0.25)
-        time.sleep(2.0)
+        time.sleep(7.0)
         assert reap_lost_leases(catalog, 3, process="control") == 0
         case = case_of(catalog, lease.case_id)
         assert (case.stage, case.stage_done) == ("refine", 0.25)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,8 +21,12 @@ from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.verify import read_anchor, verify
 from dicom_node.settings import Settings
+from dicom_node.supervise import WORKER
+from dicom_node.watch.status import node_status
+from dissm_engine.bundle import Bundle
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.senders import storescu
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = (
@@ -173,6 +178,27 @@ def test_a_case_that_kills_its_workers_is_parked_and_the_node_stays_up(node: Nod
     assert node.case().attempt == 2
     assert supervisor.poll() is None
     assert node.pid("listener") is not None
+
+
+def test_with_a_tampered_bundle_the_node_still_receives_and_says_why_it_does_not_delineate(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(Bundle.shipped(), bundle)
+    weights = bundle / "refine.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    node = Node(tmp_path, node={"bundle": str(bundle)}, work={"workers": 1})
+    node.queue_one(tmp_path / "images")
+    try:
+        supervisor = node.start(WORKER)
+        until(lambda: node.events().count("PROCESS_ENDED") >= 2)
+        write_ct_series(tmp_path / "more", abdomen())
+        assert storescu(node.intake, tmp_path / "more") == 0
+        assert supervisor.poll() is None
+        assert node.case().state == CaseState.QUEUED
+        with node.catalog.read() as session:
+            problems = node_status(session, node.settings).problems
+        assert any("worker-1" in problem and "refine.safetensors" in problem for problem in problems), problems
+    finally:
+        node.stop_all()
 
 
 def test_a_port_in_use_ends_the_start_with_one_clear_sentence(node: Node) -> None:

@@ -9,7 +9,9 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case, Instance, Series
 from dicom_node.processing import Engine
+from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
+from dicom_node.work.lease import LeaseLost
 from dicom_node.worker import work_once
 from dissm_engine.delineation import Verdict
 from dissm_engine.errors import NO_SURFACE, DelineationError
@@ -147,6 +149,16 @@ def test_a_case_that_makes_no_progress_is_given_back_and_its_process_ended(tmp_p
     assert events(intake, case) == ["CREATED", "LEASED", "WORKER_LOST"]
     with intake.catalog.read() as session:
         assert audit.last_rows(session, 1)[0].facts["problem"] == "no progress for 0.02 minutes"
+
+
+def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process_lives(
+    tmp_path: Path, images: Path
+) -> None:
+    intake = queued(tmp_path, images)
+    # What the keeper does when the database took no renewal for too long; the row is still this process's.
+    assert work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(LeaseLost(LEASE_LOST, case="this")))
+    case = only_case(intake)
+    assert (case.state, case.lease_owner) == (CaseState.QUEUED, None)
 
 
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:

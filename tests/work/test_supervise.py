@@ -47,8 +47,8 @@ def falling(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fa
     monkeypatch.setattr(supervise, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(supervise, "_FIRST_REST_SECONDS", 0.0)
 
-    def keep(exitcode: int, age: float = 0.0) -> FallingChild:
-        child = FallingChild("listener", "nowhere:nothing", intake.settings)
+    def keep(exitcode: int, age: float = 0.0, essential: bool = True) -> FallingChild:
+        child = FallingChild("listener", "nowhere:nothing", intake.settings, essential)
         child.exitcode, child.age, child.stop = exitcode, age, threading.Event()
         supervise._keep_alive(intake.catalog, [child], child.stop)
         return child
@@ -74,6 +74,10 @@ def test_a_child_may_fall_more_often_than_a_float_can_double(intake: Intake) -> 
 def test_a_child_that_cannot_work_from_its_first_moment_ends_the_start(falling: Callable[..., FallingChild]) -> None:
     with pytest.raises(NodeError, match="the listener process cannot work"):
         falling(UNUSABLE)
+
+
+def test_a_worker_that_cannot_work_is_tried_again_while_the_others_go_on(falling: Callable[..., FallingChild]) -> None:
+    assert falling(UNUSABLE, essential=False).starts == 3
 
 
 def test_a_child_that_worked_for_long_before_it_fell_is_started_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from training.context import RunContext
 from training.evaluate.metrics import Agreement
 from training.evaluate.stages import evaluate_case, summarise
 from training.phantom.test_phantoms import content_hash, make_test_phantom
-from training.shape.generalisation import TABLE_FILE, measure_generalisation
+from training.remembered import remembered, write_json
+from training.shape.generalisation import TABLE_FILE, generalisation, measure_generalisation
 from training.sources.repair import repaired
-from training.sources.stage import load_surfaces
+from training.sources.stage import load_surfaces, prepare_surfaces
 from training.sources.surfaces import open_source
 
+REPORT_FILE = "evaluation.json"
 _OWN_SEEDS = 901
+_DIGITS = 12
 
 
 def frozen_phantoms() -> list[dict[str, Any]]:
@@ -33,40 +37,56 @@ def frozen_phantoms() -> list[dict[str, Any]]:
 
 
 def run_evaluate(context: RunContext) -> None:
-    """Write `evaluation.json`: every stage on test phantoms; the shape model on the livers kept out.
+    """Judge the bundle of the run folder."""
+    judge_bundle(context, context.folder / "bundle")
 
+
+def judge_bundle(context: RunContext, bundle: Path | None) -> None:
+    """Write `evaluation.json` into the run folder: every stage on test phantoms, the shape model on livers kept out.
+
+    bundle: folder or zip; None is the shipped one. Every case is kept as it is measured, so that a killed run goes on.
     The report counts how many of the phantoms are the frozen ones, bit for bit: figures of two bundles may be compared
-    only where all are.
+    only where all are. Raises BundleError, SourceError.
     """
     torch.set_num_threads(context.threads)
-    engine = Delineator(Bundle.load(context.folder / "bundle"), context.device)
+    engine = Delineator(Bundle.load(bundle), context.device)
+    kept = context.folder / "evaluation" / engine.bundle.weights_digest[:_DIGITS]
     wanted = phantoms_to_judge(context)
-    cases: list[dict[str, Agreement]] = []
-    frozen = 0
+    entries, judged = [entry for entry, _ in wanted], []
     for number, (entry, liver) in enumerate(wanted):
-        phantom = make_test_phantom(liver, int(entry["seed"]), int(entry["edition"]))
-        frozen += content_hash(phantom) == entry.get("sha256")
-        cases.append(evaluate_case(engine, phantom.volume, phantom.liver_mesh))
+        path = kept / f"{entry['liver']}_{entry['seed']}.json"
+        judged.append(remembered(path, partial(_judge_phantom, engine, entry, liver)))
         context.progress("evaluate", (number + 1) / len(wanted))
-    entries = [entry for entry, _ in wanted]
+    cases = [{stage: Agreement(**v) for stage, v in one["stages"].items()} for one in judged]
     report = {
-        "bundle": engine.bundle.describe(),
+        "bundle": {
+            "name": engine.bundle.name,
+            "version": engine.bundle.version,
+            "weights": engine.bundle.weights_digest,
+        },
         "phantoms": len(wanted),
-        "frozen_phantoms": frozen,
+        "frozen_phantoms": sum(one["frozen"] for one in judged),
         "summary": summarise(cases),
         "summary_by_edition": {
             str(edition): summarise([c for e, c in zip(entries, cases, strict=True) if e["edition"] == edition])
             for edition in sorted({e["edition"] for e in entries})
         },
         "cases": [
-            {name: e[name] for name in ("liver", "seed", "edition")} | {stage: asdict(v) for stage, v in case.items()}
-            for e, case in zip(entries, cases, strict=True)
+            {name: e[name] for name in ("liver", "seed", "edition")} | one["stages"]
+            for e, one in zip(entries, judged, strict=True)
         ],
-        "shape_model": shape_table(context),
+        "shape_model": _shape_table(context, engine, kept, bundle),
     }
-    aside = context.folder / "evaluation.json.new"
-    aside.write_text(json.dumps(report, indent=1))
-    aside.replace(context.folder / "evaluation.json")
+    write_json(context.folder / REPORT_FILE, report)
+
+
+def _judge_phantom(engine: Delineator, entry: dict[str, Any], liver: TriangleMesh) -> dict[str, Any]:
+    phantom = make_test_phantom(liver, int(entry["seed"]), int(entry["edition"]))
+    agreement = evaluate_case(engine, phantom.volume, phantom.liver_mesh)
+    return {
+        "frozen": content_hash(phantom) == entry.get("sha256"),
+        "stages": {stage: asdict(value) for stage, value in agreement.items()},
+    }
 
 
 def phantoms_to_judge(context: RunContext) -> list[tuple[dict[str, Any], TriangleMesh]]:
@@ -80,6 +100,7 @@ def phantoms_to_judge(context: RunContext) -> list[tuple[dict[str, Any], Triangl
     frozen = [f for f in frozen_phantoms() if f["liver"] in livers][: preset.most_held_out]
     if frozen:
         return [(entry, _closed(livers[entry["liver"]])) for entry in frozen]
+    prepare_surfaces(context, ("held_out",))
     own = load_surfaces(context.folder, "held_out")
     return [
         ({"liver": name, "seed": _OWN_SEEDS + number, "edition": 0}, mesh)
@@ -98,16 +119,18 @@ def run_generalisation(context: RunContext) -> None:
     measure_generalisation(context.folder, context.progress)
 
 
-def shape_table(context: RunContext) -> dict[str, Any]:
-    """What `run_generalisation` wrote; measured now where it was not."""
+def _shape_table(context: RunContext, engine: Delineator, kept: Path, bundle: Path | None) -> dict[str, Any]:
+    """What `run_generalisation` wrote, where this run made the bundle; measured now where it did not."""
     path = context.folder / "shape" / TABLE_FILE
-    if not path.exists():
-        run_generalisation(context)
-    table: dict[str, Any] = json.loads(path.read_text())
-    return table
+    if bundle == context.folder / "bundle" and path.exists():
+        table: dict[str, Any] = json.loads(path.read_text())
+        return table
+    prepare_surfaces(context, ("held_out",))
+    livers = load_surfaces(context.folder, "held_out")
+    return generalisation(engine.shape, livers, kept / "shape", context.progress)
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """What `run_evaluate` wrote."""
-    report: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    """What `judge_bundle` wrote."""
+    report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text())
     return report

@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
 from dissm_engine.delineator import Delineator
-from dissm_engine.errors import DelineationError
-from dissm_engine.findings import fit_trust, measure
+from dissm_engine.errors import NO_ORGAN, DelineationError
+from dissm_engine.findings import TrustModel, fit_trust, judge, measure
+from dissm_engine.phantom import ScanProtocol, head, scan, without_liver
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
 from dissm_engine.volume import Volume
 from training.assembly import untrusting_engine
 from training.context import RunContext
 from training.evaluate.metrics import Truth
-from training.phantom.storage import anatomy_files, load_anatomy
+from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
 from training.phantom.test_phantoms import scanned
+from training.remembered import remembered, write_json
 
 _SHIFTS_MM = (25.0, 50.0, 90.0)
+_TRUST_SEED = 77
+_ABSENT_EVERY = 3
 
 
 def run_trust(context: RunContext) -> None:
     """Write `trust/trust.json`: the fitted model and the pairs it was fitted on."""
     engine = untrusting_engine(context.folder)
-    rng = np.random.default_rng([context.seed, 77])
+    folder = context.stage_folder("trust")
     # Livers that the scan cuts could not be held against their whole surfaces.
     whole = (a for a in map(load_anatomy, anatomy_files(context.folder)) if a.recipe["truncated"] == "none")
     wanted = context.preset.trust_cases
-    measured: list[dict[str, float]] = []
-    overlaps: list[float] = []
+    pairs: list[tuple[dict[str, float], float]] = []
+    absent: list[dict[str, float]] = []
     for done, anatomy in enumerate(islice(whole, wanted)):
-        volume = scanned(anatomy, int(rng.integers(2**31)))
-        truth = Truth(anatomy.liver_mesh)
-        path = engine.agent.find_pose(volume, engine.shape)
-        for shift in (0.0, float(rng.choice(_SHIFTS_MM))):
-            found = _measured(engine, volume, path if shift == 0 else _shifted(path, shift, rng), truth)
-            if found is not None:
-                measured.append(found[0])
-                overlaps.append(found[1])
+        rng = np.random.default_rng([context.seed, _TRUST_SEED, done])
+        pairs += remembered(folder / "cases" / f"{done:03d}.json", partial(_well_and_badly, engine, anatomy, rng))
+        if done % _ABSENT_EVERY == 0:
+            kept = folder / "cases" / f"{done:03d}_absent.json"
+            seed = int(np.random.default_rng([context.seed, _TRUST_SEED, done, 1]).integers(2**31))
+            absent += remembered(kept, partial(_where_there_is_none, engine, anatomy, seed))
         context.progress("trust", (done + 1) / wanted)
-    content = {"model": fit_trust(measured, overlaps).to_json(), "measured": measured, "dsc": overlaps}
-    (context.stage_folder("trust") / "trust.json").write_text(json.dumps(content, indent=1))
+    measured, overlaps = [values for values, _ in pairs], [dsc for _, dsc in pairs]
+    model = fit_trust(measured, overlaps)
+    content = {
+        "model": model.to_json(), "measured": measured, "dsc": overlaps,
+        "absent": absent, "absent_recognised": sum(_is_recognised(values, model) for values in absent),
+    }  # fmt: skip
+    write_json(folder / "trust.json", content)
+
+
+def _well_and_badly(
+    engine: Delineator, anatomy: StoredAnatomy, rng: np.random.Generator
+) -> list[tuple[dict[str, float], float]]:
+    """Findings and true DSC of one body, from the pose that is found and from one that was moved away."""
+    volume = scanned(anatomy, int(rng.integers(2**31)))
+    truth = Truth(anatomy.liver_mesh)
+    path = engine.agent.find_pose(volume, engine.shape)
+    moved = _shifted(path, float(rng.choice(_SHIFTS_MM)), rng)
+    return [found for each in (path, moved) if (found := _measured(engine, volume, each, truth)) is not None]
+
+
+def _where_there_is_none(engine: Delineator, anatomy: StoredAnatomy, seed: int) -> list[dict[str, float]]:
+    """Findings where fat and bowel stand in the liver's place, and in a head."""
+    found = []
+    for volume in (scan(without_liver(anatomy.anatomy, seed), ScanProtocol(), seed).volume, head(seed)):
+        measured = _measured(engine, volume, engine.agent.find_pose(volume, engine.shape), None)
+        if measured is not None:
+            found.append(measured[0])
+    return found
+
+
+def _is_recognised(values: dict[str, float], model: TrustModel) -> bool:
+    try:
+        judge(values, model)
+    except DelineationError as problem:
+        return problem.reason is NO_ORGAN
+    return False
 
 
 def _shifted(path: PosePath, shift_mm: float, rng: np.random.Generator) -> PosePath:
@@ -56,8 +92,9 @@ def _shifted(path: PosePath, shift_mm: float, rng: np.random.Generator) -> PoseP
 
 
 def _measured(
-    engine: Delineator, volume: Volume, path: PosePath, truth: Truth
+    engine: Delineator, volume: Volume, path: PosePath, truth: Truth | None
 ) -> tuple[dict[str, float], float] | None:
+    """Findings of what is found from `path`, and its DSC with the truth (None: there is no liver)."""
     try:
         best = engine.settled(volume, engine.best_hypothesis(volume, path))
         field = largest_part(closed_at_border(best.refinement.field, volume.grid))
@@ -66,4 +103,4 @@ def _measured(
     mask, mesh = mask_of(field, volume.grid), mesh_of(field)
     volume_ml = float(mask.sum() * volume.grid.voxel_ml)
     values = measure(path, best.loadings, best.refinement, best.working, mesh, volume.grid, volume_ml)
-    return values, truth.compare(field).dsc
+    return values, 0.0 if truth is None else truth.compare(field).dsc

@@ -102,9 +102,10 @@ class Likeness:
 
 
 def phantom_specimen(name: str, liver: TriangleMesh, seed: int) -> Specimen:
-    """A scan as the broad frozen phantoms are made, in the venous phase and without randomised HU, with its truth."""
+    """A scan as the latest frozen phantoms are made, in the venous phase and without randomised HU, with its truth."""
     anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True)
-    protocol = replace(ScanProtocol.draw(np.random.default_rng(seed)), phase=Phase.VENOUS, randomised=False, broad=True)
+    drawn = ScanProtocol.draw(np.random.default_rng(seed))
+    protocol = replace(drawn, phase=Phase.VENOUS, randomised=False, broad=True, diaphragm=True)
     phantom = scan(anatomy, protocol, seed)
     return Specimen(name, phantom.volume, anatomy.liver, class_table()[anatomy.labels], anatomy.liver_mesh)
 

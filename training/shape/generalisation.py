@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.shape.distance import surface_distance_mm
 from dissm_engine.shape.fit import FREE_CODE, ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
+from training.remembered import remembered, write_json
 from training.sources.stage import load_surfaces
 
 TABLE_FILE = "generalisation.json"
@@ -22,23 +23,30 @@ _TRIANGLE_MM = 4.0
 
 
 def generalisation(
-    model: ShapeModel, meshes: Mapping[str, TriangleMesh], progress: Progress = silent
+    model: ShapeModel, meshes: Mapping[str, TriangleMesh], folder: Path, progress: Progress = silent
 ) -> dict[str, dict[str, Any]]:
     """Average symmetric surface distance (ASSD, mm) of pose (9 numbers) and code fitted to each surface.
 
     Rows by what was free (`mean shape`, `8`, `16`, `28`, `all`, `free code`), each with `mean_assd_mm`, `worst_assd_mm`
     and `livers` (by name); every fit starts from the one with less freedom. The table is ready for JSON.
+    folder: keeps each liver's row, so that a killed run goes on.
     """
-    rows = _rows(model.latent_space.components)
-    assd: dict[str, dict[str, float]] = {row: {} for row in rows}
+    assd: dict[str, dict[str, float]] = {}
     for index, (name, mesh) in enumerate(sorted(meshes.items())):
-        fit: ShapeFit | None = None
-        for row, components in rows.items():
-            fit = fit_to_mesh(model, mesh, components, fit)
-            surface = model.mesh_of_code(fit.code, fit.pose, _TRIANGLE_MM)
-            assd[row][name] = surface_distance_mm(surface, mesh)
+        assd[name] = remembered(folder / f"{name}.json", partial(_distances, model, mesh))
         progress("generalisation", (index + 1) / len(meshes))
-    return {row: _summary(livers) for row, livers in assd.items()}
+    rows = _rows(model.latent_space.components)
+    return {row: _summary({name: found[row] for name, found in assd.items()}) for row in rows}
+
+
+def _distances(model: ShapeModel, mesh: TriangleMesh) -> dict[str, float]:
+    """ASSD (mm) of one liver by row."""
+    fit: ShapeFit | None = None
+    found = {}
+    for row, components in _rows(model.latent_space.components).items():
+        fit = fit_to_mesh(model, mesh, components, fit)
+        found[row] = surface_distance_mm(model.mesh_of_code(fit.code, fit.pose, _TRIANGLE_MM), mesh)
+    return found
 
 
 def _summary(livers: Mapping[str, float]) -> dict[str, Any]:
@@ -49,10 +57,9 @@ def _summary(livers: Mapping[str, float]) -> dict[str, Any]:
 def measure_generalisation(run_folder: Path, progress: Progress = silent) -> dict[str, dict[str, Any]]:
     """The table for a run's held-out surfaces, also written to `shape/generalisation.json` (aside then renamed)."""
     folder = run_folder / "shape"
-    result = generalisation(ShapeModel.load(folder), load_surfaces(run_folder, "held_out"), progress)
-    aside = folder / f"{TABLE_FILE}.partial"
-    aside.write_text(json.dumps(result, indent=1))
-    aside.replace(folder / TABLE_FILE)
+    livers = load_surfaces(run_folder, "held_out")
+    result = generalisation(ShapeModel.load(folder), livers, folder / "generalisation", progress)
+    write_json(folder / TABLE_FILE, result)
     return result
 
 

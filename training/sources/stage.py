@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +22,16 @@ def run_surfaces(context: RunContext) -> None:
 
     Raises SourceError if the source holds no surfaces, GeometryError if one cannot be closed.
     """
+    prepare_surfaces(context, ("training", "held_out"))
+
+
+def prepare_surfaces(context: RunContext, parts: Sequence[Part]) -> None:
+    """As `run_surfaces`, for some of the parts."""
     preset = context.preset.shape
     source = open_source(context.surfaces, preset.liver_labels).load()
     training, held_out = split_held_out(source)
-    wanted = [("training", name) for name in training[: preset.most_shapes]]
-    wanted += [("held_out", name) for name in held_out[: preset.most_held_out]]
+    chosen = {"training": training[: preset.most_shapes], "held_out": held_out[: preset.most_held_out]}
+    wanted = [(part, name) for part in parts for name in chosen[part]]
     for index, (part, name) in enumerate(wanted):
         path = context.folder / "surfaces" / part / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,23 @@
+"""What a stage measures case by case: one small file each, so that a stage that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def remembered(path: Path, measure: Callable[[], Any]) -> Any:
+    """What `path` holds, or else what `measure` returns (plain JSON values), written there (aside, then renamed)."""
+    if not path.exists():
+        write_json(path, measure())
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write aside, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(path)
