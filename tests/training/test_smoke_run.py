@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dissm_engine.bundle import Bundle
 from training.cli import app
 from training.context import RunContext
-from training.evaluate.stage import frozen_phantoms, judge_bundle
+from training.evaluate.stage import frozen_phantoms
 from training.pipeline import STAGES, run
 from training.presets import Preset
 from training.sources.held_out import split_held_out
@@ -67,46 +67,44 @@ class KilledError(Exception):
     """As a kill would end a stage: after its first case."""
 
 
-def killed(_stage: str, _done: float) -> None:
-    raise KilledError
-
-
-def files_of(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.is_file()}
-
-
-def test_a_stage_that_was_killed_goes_on_with_its_next_case(finished: tuple[Path, Result], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "cases"),
+    [
+        ("generalisation", "shape/generalisation"),
+        ("fits", "fits"),
+        ("trust", "trust/cases"),
+        ("evaluate", "evaluation/*"),
+    ],
+)
+def test_a_stage_that_was_killed_goes_on_with_its_next_case(
+    finished: tuple[Path, Result], tmp_path: Path, stage: str, cases: str
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
-    (folder / "trust.done").unlink()
-    shutil.rmtree(folder / "trust")
+    (folder / f"{stage}.done").unlink()
+    for place in folder.glob(cases):
+        shutil.rmtree(place)
+
+    def killed(_stage: str, _done: float) -> None:
+        raise KilledError
+
     context = RunContext(folder, published_surfaces(), Preset.named("smoke"), progress=killed)
     with pytest.raises(KilledError):
-        run(context, "trust", "trust")
-    first = files_of(folder / "trust" / "cases")
+        run(context, stage, stage)
+    first = {path: path.stat().st_mtime_ns for place in folder.glob(cases) for path in place.rglob("*.*")}
     assert first
-    run(RunContext(folder, published_surfaces(), Preset.named("smoke")), "trust", "trust")
-    after = files_of(folder / "trust" / "cases")
+    run(RunContext(folder, published_surfaces(), Preset.named("smoke")), stage, stage)
+    after = {path: path.stat().st_mtime_ns for place in folder.glob(cases) for path in place.rglob("*.*")}
     assert len(after) > len(first)
     assert {path: after[path] for path in first} == first
 
 
-def test_a_bundle_is_judged_without_the_run_that_made_it_and_a_kill_costs_one_case(
-    finished: tuple[Path, Result], tmp_path: Path
-) -> None:
-    bundle = finished[0] / "bundle"
-    context = RunContext(tmp_path, published_surfaces(), Preset.named("smoke"), progress=killed)
-    with pytest.raises(KilledError):
-        judge_bundle(context, bundle)
-    first = files_of(tmp_path / "evaluation")
-    assert len(first) == 1
-    arguments = ["evaluate", "--preset", "smoke", "--bundle", str(bundle), "--out", str(tmp_path)]
+def test_a_bundle_is_judged_without_the_run_that_made_it(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    arguments = ["evaluate", "--preset", "smoke", "--bundle", str(finished[0] / "bundle"), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     own, again = (json.loads((folder / "evaluation.json").read_text()) for folder in (finished[0], tmp_path))
     assert again == own
-    after = files_of(tmp_path / "evaluation")
-    assert {path: after[path] for path in first} == first
 
 
 def test_without_surfaces_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
