@@ -90,6 +90,9 @@ class TrustModel:
         limits = {name: (str(u), float(low), float(high)) for name, (u, low, high) in content["limits"].items()}
         if limits.keys() != LIMITS.keys():
             raise ValueError(f"the limits are of {sorted(limits)}, this program measures {sorted(LIMITS)}")
+        absence = {name: (float(low), float(high)) for name, (low, high) in content["absence"].items()}
+        if not absence.keys() <= LIMITS.keys():
+            raise ValueError(f"signs of absence are {sorted(absence)}, this program measures {sorted(LIMITS)}")
         numbers = [content[name] for name in ("center", "spread", "weight", "bias", "accept", "reject")]
         if not all(np.isfinite(np.asarray(number, dtype=np.float64)).all() for number in numbers):
             raise ValueError("the trust model holds values that are no numbers")
@@ -99,7 +102,7 @@ class TrustModel:
             bias=float(content["bias"]),
             accept=float(content["accept"]),
             reject=float(content["reject"]),
-            absence={name: (float(low), float(high)) for name, (low, high) in content["absence"].items()},
+            absence=absence,
             limits=limits,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +13,23 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from dissm_engine.errors import DissmError
+from dissm_engine.errors import DissmError, Reason
 from training.context import RunContext
 from training.evaluate.report import tables
 from training.evaluate.stage import REPORT_FILE, judge_bundle, read_report
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName
-from training.sources.surfaces import published_surfaces
+from training.sources.surfaces import SourceError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and judge DISSM model bundles.")
 console = Console()
+SURFACES_MISSING = Reason(
+    "SURFACES_MISSING",
+    "no liver surfaces were named, and {path} is not there",
+    "give --surfaces, or set DISSM_TEST_DATA to the folder that holds the published ones",
+)
+_PUBLISHED = "amos_livers_watertight_lps.npz"
 _SURFACES_HELP = (
     "npz or folder of liver meshes, or folder of label maps; default the published surfaces in $DISSM_TEST_DATA or in "
     "shared/data beside the checkout"
@@ -96,6 +103,18 @@ def _context(
         shape = chosen.shape.model_copy(update={"liver_labels": tuple(liver_label)})
         chosen = chosen.model_copy(update={"shape": shape})
     return RunContext(folder, surfaces or published_surfaces(), chosen, seed=seed, threads=threads, device=device)
+
+
+def published_surfaces() -> Path:
+    """The AMOS livers in $DISSM_TEST_DATA, or else in `shared/data` beside the checkout.
+
+    Raises SourceError(SURFACES_MISSING).
+    """
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get("DISSM_TEST_DATA", beside)) / _PUBLISHED
+    if not path.exists():
+        raise SourceError(SURFACES_MISSING, path=path)
+    return path
 
 
 def _preset_name(text: str) -> PresetName:

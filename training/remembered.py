@@ -1,8 +1,12 @@
-"""What a stage measures case by case: one small file each, so that a stage that was killed goes on."""
+"""What a stage measures case by case: one small file each, so that a stage that was killed goes on.
+
+The files go with the end of the stage (`forget`): a stage that is run again, after other weights, measures again.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,11 @@ def remembered(path: Path, measure: Callable[[], Any]) -> Any:
     if not path.exists():
         write_json(path, measure())
     return json.loads(path.read_text())
+
+
+def forget(folder: Path) -> None:
+    """The stage's answer is written: its cases are not needed any more, and must not serve another run of it."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

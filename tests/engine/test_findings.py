@@ -80,6 +80,8 @@ def test_the_trust_model_survives_json_and_refuses_other_findings(trust: TrustMo
     again = TrustModel.from_json(trust.to_json())
     found = values(0.2, np.random.default_rng(4))
     assert again.estimate(found) == trust.estimate(found)
+    with pytest.raises(ValueError, match="signs of absence are"):
+        TrustModel.from_json(trust.to_json() | {"absence": {"unheard_of": [0, 1]}})
     with pytest.raises(ValueError, match="the limits are of"):
         TrustModel.from_json(trust.to_json() | {"limits": {}})
     with pytest.raises(ValueError, match="fitted on"):

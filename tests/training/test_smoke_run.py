@@ -13,13 +13,13 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from dissm_engine.bundle import Bundle
-from training.cli import app
+from training.cli import app, published_surfaces
 from training.context import RunContext
-from training.evaluate.stage import frozen_phantoms
+from training.evaluate.stage import frozen_phantoms, judge_bundle
 from training.pipeline import STAGES, run
 from training.presets import Preset
 from training.sources.held_out import split_held_out
-from training.sources.surfaces import open_source, published_surfaces
+from training.sources.surfaces import open_source
 
 pytestmark = pytest.mark.slow
 
@@ -67,44 +67,48 @@ class KilledError(Exception):
     """As a kill would end a stage: after its first case."""
 
 
-@pytest.mark.parametrize(
-    ("stage", "cases"),
-    [
-        ("generalisation", "shape/generalisation"),
-        ("fits", "fits"),
-        ("trust", "trust/cases"),
-        ("evaluate", "evaluation/*"),
-    ],
-)
-def test_a_stage_that_was_killed_goes_on_with_its_next_case(
-    finished: tuple[Path, Result], tmp_path: Path, stage: str, cases: str
+def killed(_stage: str, _done: float) -> None:
+    raise KilledError
+
+
+def test_a_stage_that_was_killed_goes_on_with_the_case_it_has_and_leaves_none(
+    finished: tuple[Path, Result], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
-    (folder / f"{stage}.done").unlink()
-    for place in folder.glob(cases):
-        shutil.rmtree(place)
-
-    def killed(_stage: str, _done: float) -> None:
-        raise KilledError
-
-    context = RunContext(folder, published_surfaces(), Preset.named("smoke"), progress=killed)
+    assert not (folder / "trust" / "cases").exists()
+    (folder / "trust.done").unlink()
     with pytest.raises(KilledError):
-        run(context, stage, stage)
-    first = {path: path.stat().st_mtime_ns for place in folder.glob(cases) for path in place.rglob("*.*")}
-    assert first
-    run(RunContext(folder, published_surfaces(), Preset.named("smoke")), stage, stage)
-    after = {path: path.stat().st_mtime_ns for place in folder.glob(cases) for path in place.rglob("*.*")}
-    assert len(after) > len(first)
-    assert {path: after[path] for path in first} == first
+        run(RunContext(folder, published_surfaces(), Preset.named("smoke"), progress=killed), "trust", "trust")
+    first = folder / "trust" / "cases" / "000.json"
+    (findings, _), *others = json.loads(first.read_text())
+    # A mark that only this file can have brought into the answer.
+    first.write_text(json.dumps([(findings, 0.4321), *others]))
+    run(RunContext(folder, published_surfaces(), Preset.named("smoke")), "trust", "trust")
+    content = json.loads((folder / "trust" / "trust.json").read_text())
+    assert content["dsc"][0] == 0.4321
+    assert len(content["dsc"]) > 1 + len(others)
+    assert not (folder / "trust" / "cases").exists()
 
 
-def test_a_bundle_is_judged_without_the_run_that_made_it(finished: tuple[Path, Result], tmp_path: Path) -> None:
-    arguments = ["evaluate", "--preset", "smoke", "--bundle", str(finished[0] / "bundle"), "--out", str(tmp_path)]
+def test_a_bundle_is_judged_without_the_run_that_made_it_and_a_kill_costs_one_case(
+    finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    bundle = finished[0] / "bundle"
+    with pytest.raises(KilledError):
+        judge_bundle(RunContext(tmp_path, published_surfaces(), Preset.named("smoke"), progress=killed), bundle)
+    (first,) = (tmp_path / "evaluation").rglob("*.json")
+    case = json.loads(first.read_text())
+    mark = case["stages"]["refined"]["dsc"] = 0.4321
+    first.write_text(json.dumps(case))
+    arguments = ["evaluate", "--preset", "smoke", "--bundle", str(bundle), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     own, again = (json.loads((folder / "evaluation.json").read_text()) for folder in (finished[0], tmp_path))
-    assert again == own
+    assert again["cases"][0]["refined"]["dsc"] == mark
+    assert again["cases"][1:] == own["cases"][1:]
+    assert again["shape_model"] == own["shape_model"]
+    assert not list((tmp_path / "evaluation").rglob("*.json"))
 
 
 def test_without_surfaces_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

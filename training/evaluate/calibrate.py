@@ -14,7 +14,7 @@ from training.context import RunContext
 from training.evaluate.metrics import Truth
 from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
 from training.phantom.test_phantoms import scanned
-from training.remembered import remembered, write_json
+from training.remembered import forget, remembered, write_json
 
 OFFSETS_MM = tuple(tenths / 10 for tenths in range(-5, 21))
 _SEED = 79
@@ -39,6 +39,7 @@ def run_calibrate(context: RunContext) -> None:
         "mean_dsc": dict(zip(map(str, OFFSETS_MM), means.tolist(), strict=True)),
     }
     write_json(folder / CALIBRATION_FILE, content)
+    forget(folder / "cases")
 
 
 def _overlaps(engine: Delineator, anatomy: StoredAnatomy, rng: np.random.Generator) -> list[float]:

@@ -18,7 +18,7 @@ from training.context import RunContext
 from training.evaluate.metrics import Agreement
 from training.evaluate.stages import evaluate_case, summarise
 from training.phantom.test_phantoms import content_hash, make_test_phantom
-from training.remembered import remembered, write_json
+from training.remembered import forget, remembered, write_json
 from training.shape.generalisation import TABLE_FILE, generalisation, measure_generalisation
 from training.sources.repair import repaired
 from training.sources.stage import load_surfaces, prepare_surfaces
@@ -78,6 +78,7 @@ def judge_bundle(context: RunContext, bundle: Path | None) -> None:
         "shape_model": _shape_table(context, engine, kept, bundle),
     }
     write_json(context.folder / REPORT_FILE, report)
+    forget(kept)
 
 
 def _judge_phantom(engine: Delineator, entry: dict[str, Any], liver: TriangleMesh) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from training.context import RunContext
 from training.evaluate.metrics import Truth
 from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
 from training.phantom.test_phantoms import scanned
-from training.remembered import remembered, write_json
+from training.remembered import forget, remembered, write_json
 
 _SHIFTS_MM = (25.0, 50.0, 90.0)
 _TRUST_SEED = 77
@@ -51,6 +51,7 @@ def run_trust(context: RunContext) -> None:
         "absent": absent, "absent_recognised": sum(_is_recognised(values, model) for values in absent),
     }  # fmt: skip
     write_json(folder / "trust.json", content)
+    forget(folder / "cases")
 
 
 def _well_and_badly(

@@ -14,7 +14,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.shape.distance import surface_distance_mm
 from dissm_engine.shape.fit import FREE_CODE, ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
-from training.remembered import remembered, write_json
+from training.remembered import forget, remembered, write_json
 from training.sources.stage import load_surfaces
 
 TABLE_FILE = "generalisation.json"
@@ -60,6 +60,7 @@ def measure_generalisation(run_folder: Path, progress: Progress = silent) -> dic
     livers = load_surfaces(run_folder, "held_out")
     result = generalisation(ShapeModel.load(folder), livers, folder / "generalisation", progress)
     write_json(folder / TABLE_FILE, result)
+    forget(folder / "generalisation")
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -20,14 +19,6 @@ LABEL_ABSENT = Reason(
     "label map {name} has no voxel of the liver's labels {labels}",
     "name the liver's label numbers (AMOS 6; MSD Task03 1 and 2)",
 )
-
-
-SURFACES_MISSING = Reason(
-    "SURFACES_MISSING",
-    "no liver surfaces were named, and {path} is not there",
-    "give --surfaces, or set DISSM_TEST_DATA to the folder that holds the published ones",
-)
-_PUBLISHED = "amos_livers_watertight_lps.npz"
 
 
 class SourceError(DissmError):
@@ -56,18 +47,6 @@ class LazySurfaces(Mapping[str, TriangleMesh]):
 
     def __len__(self) -> int:
         return len(self._readers)
-
-
-def published_surfaces() -> Path:
-    """The AMOS livers in $DISSM_TEST_DATA, or else in `shared/data` beside the checkout.
-
-    Raises SourceError(SURFACES_MISSING).
-    """
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    path = Path(os.environ.get("DISSM_TEST_DATA", beside)) / _PUBLISHED
-    if not path.exists():
-        raise SourceError(SURFACES_MISSING, path=path)
-    return path
 
 
 def open_source(path: Path, liver_labels: Sequence[int] = (6,)) -> SurfaceSource:
