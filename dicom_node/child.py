@@ -8,6 +8,7 @@ import pkgutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from multiprocessing.connection import wait
@@ -25,6 +26,8 @@ from dissm_engine.errors import DissmError
 
 UNUSABLE = 2
 """Exit code of a process that cannot work with its settings: to start it again at once would not help."""
+_ORPHAN_SECONDS = 10.0
+"""How long a process whose supervisor is gone has to end its work in order."""
 ChildMain = Callable[[Settings, Catalog, str, threading.Event], None]
 """Called with settings, catalogue, the process' name, and the event that asks it to stop."""
 
@@ -35,8 +38,21 @@ def run_child(target: str, settings: Settings, name: str) -> None:
     """Run `target` (`module:function`, a ChildMain) as the process `name`, until it ends or is asked to stop.
 
     SIGTERM, SIGINT and the parent's death ask. Whatever escapes is logged and audited; then the process ends with
-    code UNUSABLE for an error with a reason, else 1.
+    code UNUSABLE for an error with a reason, else 1. Never returns.
     """
+    code = 1
+    try:
+        code = _run(target, settings, name)
+    finally:
+        # Threads of a library (pynetdicom has one for each connection that is not a daemon) would keep the process
+        # alive after its work is over, for as long as a peer likes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _run(target: str, settings: Settings, name: str) -> int:
+    """The work of `run_child`; the exit code."""
     configure_logs(settings.node.log_level, name)
     stop = threading.Event()
     _stop_on_signals(stop)
@@ -49,13 +65,14 @@ def run_child(target: str, settings: Settings, name: str) -> None:
         main(settings, catalog, name, stop)
     except Exception as problem:  # noqa: BLE001 - the edge of a process: record and stop
         _record_end(catalog, name, problem)
-        sys.exit(UNUSABLE if isinstance(problem, DissmError) else 1)
+        return UNUSABLE if isinstance(problem, DissmError) else 1
     finally:
         stop.set()
         heart.join()
     with catalog.write() as session:
         sign_off(session, name)
     catalog.close()
+    return 0
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
@@ -75,17 +92,11 @@ def _stop_with_parent(stop: threading.Event) -> None:
     def follow() -> None:
         wait([parent.sentinel])
         stop.set()
-        # A process that computes hears nothing: its case is leased again by its successor.
-        if not _stopped_within(10.0):
-            os._exit(1)
+        # A process that computes, or waits for a peer, hears nothing: its case is leased again by its successor.
+        time.sleep(_ORPHAN_SECONDS)
+        os._exit(1)
 
     threading.Thread(target=follow, name="parent", daemon=True).start()
-
-
-def _stopped_within(seconds: float) -> bool:
-    main = threading.main_thread()
-    main.join(seconds)
-    return not main.is_alive()
 
 
 def _beat_until(catalog: Catalog, name: str, started_at: datetime, stop: threading.Event) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
+import time
 from io import BytesIO
 from typing import Any
 
@@ -29,7 +31,7 @@ from dicom_node.reasons import (
     RefusalError,
     plain_facts,
 )
-from dicom_node.receive.access import AssociationRefusedError, Gate
+from dicom_node.receive.access import TEMPORARY_CONGESTION, AssociationRefusedError, Gate
 from dicom_node.receive.associations import OpenAssociations, Peer, close_left_open
 from dicom_node.receive.door import Door, GuardedEntity
 from dicom_node.receive.identity import InstanceIdentity, identify
@@ -45,11 +47,12 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 CLASS_DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
-NOT_AUTHORISED_STATUS = 0x0124
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _ASSOCIATE_SECONDS = 30.0
 """ARTIM: how long a connection may be silent before it asks for an association."""
+_ABORT_SECONDS = 3.0
+"""How long the end of the listener waits for aborts to be sent; then the connections are closed without a word."""
 
 _log = structlog.get_logger()
 
@@ -67,6 +70,7 @@ class Listener:
         self._door = Door(self._gate, max(1, settings.listen.maximum_associations - 2))
         self._entity = _application_entity(settings, self._door)
         self._server: ThreadedAssociationServer | None = None
+        self._stopping = threading.Event()
 
     @property
     def port(self) -> int:
@@ -88,9 +92,16 @@ class Listener:
             raise NodeError(reason, port=address[1], address=address[0], problem=problem.strerror) from problem
 
     def stop(self) -> None:
-        """Stop listening, abort what is open, close the rows. What was answered with Success stays."""
-        self._entity.shutdown()
-        self._server = None
+        """Close the port, tell whoever is inside to come back, abort, close the rows. What was answered with Success stays.
+
+        In this order, and not as `AE.shutdown` has it (associations first, then the port): what connects in between
+        would stay, and send its images to a listener whose rows are closed.
+        """
+        self._stopping.set()
+        if self._server is not None:
+            self._server.shutdown()
+            _abort_all(self._server)
+            self._server = None
         self._associations.close_all()
         self.tidy()
 
@@ -118,6 +129,10 @@ class Listener:
         """Refuse before anything is negotiated; a disk that fills up refuses for now, the rest for good."""
         requestor = event.assoc.requestor
         request = requestor.primitive
+        if self._stopping.is_set():
+            event.assoc.acse.send_reject(*TEMPORARY_CONGESTION)
+            event.assoc.kill()
+            return
         try:
             self._gate.check(request.called_ae_title.strip(), request.calling_ae_title.strip(), requestor.address)
         except AssociationRefusedError as refusal:
@@ -172,15 +187,17 @@ class Listener:
             event.assoc.dul.to_user_queue.put(None)
 
     def _on_store(self, event: Any) -> int:
-        """Answer one C-STORE."""
+        """Answer one C-STORE. An association that this listener does not know or has closed is told to come back."""
+        if self._stopping.is_set():
+            return OUT_OF_RESOURCES
         try:
             peer = self._associations.peer(event.assoc)
         except KeyError:
-            return NOT_AUTHORISED_STATUS
+            return OUT_OF_RESOURCES
         with peer.turn:
             if peer.ended is not None:
                 # Lost while this waited for its turn: nobody hears the answer, and nobody would close a new row.
-                return NOT_AUTHORISED_STATUS
+                return OUT_OF_RESOURCES
             if event.request.AffectedSOPClassUID not in TAKEN_CLASSES:
                 peer.discarded += 1
                 return SUCCESS
@@ -230,6 +247,25 @@ def _application_entity(settings: Settings, door: Door) -> AE:
         entity.remove_supported_context(sop_class)
         entity.add_supported_context(sop_class, list(LOSSLESS_SYNTAXES))
     return entity
+
+
+def _abort_all(server: ThreadedAssociationServer) -> None:
+    """Abort every association of a server whose port is closed; those that do not end in time lose their connection.
+
+    `Association.abort` would wait, one after the other, for peers that may never close their side.
+    """
+    deadline = time.monotonic() + _ABORT_SECONDS
+    asked: set[int] = set()
+    while (left := server.active_associations) and time.monotonic() < deadline:
+        for association in left:
+            if id(association) not in asked:
+                asked.add(id(association))
+                association.abort(block=False)
+        time.sleep(0.05)
+    for association in left:
+        connection = association.dul.socket
+        if connection is not None:
+            connection.close()
 
 
 def _size_of(data_set: BytesIO | None) -> int:

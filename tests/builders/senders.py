@@ -6,6 +6,7 @@ import io
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,33 @@ def storescu(node: Intake, *sources: Path, called: str = "DISSM", calling: str =
         capture_output=True, timeout=120, check=False,
     )  # fmt: skip
     return done.returncode
+
+
+@contextmanager
+def reconnecting_senders(node: Intake, folder: Path, count: int = 3) -> Iterator[list[str]]:
+    """DCMTK senders that send a folder again and again, and connect again at once; yields what they said so far."""
+    command = [
+        need("storescu"), "-v", "+sd", "-aec", "DISSM", "127.0.0.1", str(node.settings.listen.port), str(folder),
+    ]  # fmt: skip
+    said: list[str] = []
+    over = threading.Event()
+
+    def send_again_and_again() -> None:
+        while not over.is_set():
+            done = subprocess.run(
+                command, env=os.environ | {"TCP_NODELAY": "1"}, capture_output=True, text=True, timeout=60, check=False
+            )
+            said.append(done.stdout + done.stderr)
+
+    senders = [threading.Thread(target=send_again_and_again) for _ in range(count)]
+    for sender in senders:
+        sender.start()
+    try:
+        yield said
+    finally:
+        over.set()
+        for sender in senders:
+            sender.join(60)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from dicom_node.watch.status import node_status
 from dissm_engine.bundle import Bundle
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
-from tests.builders.senders import storescu
+from tests.builders.senders import reconnecting_senders, storescu
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = (
@@ -146,6 +146,31 @@ def test_a_node_killed_as_a_whole_leaves_nobody_behind_and_goes_on_after_its_res
     second.send_signal(signal.SIGINT)
     assert second.wait(60) == 0
     assert node.untouched()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_senders_that_reconnect_at_once_hold_no_process_of_a_node_that_was_killed_or_stopped(
+    node: Node, tmp_path: Path, end: signal.Signals
+) -> None:
+    write_ct_series(tmp_path / "sent", abdomen())
+    supervisor = node.start()
+    until(lambda: node.pid("listener") and answers(node.settings.listen.port))
+    children = psutil.Process(supervisor.pid).children(recursive=True)
+    with reconnecting_senders(node.intake, tmp_path / "sent") as said:
+        until(lambda: len(said) >= 3)
+        began = time.monotonic()
+        supervisor.send_signal(end)
+        supervisor.wait(60)
+        psutil.wait_procs(children, timeout=30)
+        seconds = time.monotonic() - began
+    assert [child for child in children if child.is_running()] == []
+    assert seconds < 15
+    assert "Unknown Status: 0x124" not in "".join(said)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_worker_that_hangs_is_replaced_and_the_case_finished(tmp_path: Path) -> None:
