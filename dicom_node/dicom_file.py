@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
-import traceback
 import zlib
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
 from pydicom import config
+from pydicom.charset import python_encoding
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
@@ -31,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_node.reasons import UNREADABLE_HEADER, NodeError
+from dicom_node.reasons import UNREADABLE_HEADER, NodeError, kind_and_place
 
 # A value that breaks its VR is judged by the rule that needs it; pydicom's warning would carry it into the log (C10).
 config.settings.reading_validation_mode = config.IGNORE
@@ -50,6 +51,9 @@ PARSE_ERRORS = (
     NotImplementedError, ArithmeticError, RecursionError, MemoryError, struct.error, zlib.error, OSError,
 )  # fmt: skip
 """What pydicom raises on hostile or broken bytes."""
+
+DEFINED_CHARACTER_SETS = frozenset(python_encoding)
+"""The defined terms of SpecificCharacterSet (PS3.3 C.12.1.1.2); the empty one stands for the default repertoire."""
 
 MOST_HEADER_BYTES = 16 << 20
 """How far a deflated data set is inflated in search of its pixel data: kilobytes may inflate to gigabytes."""
@@ -87,11 +91,22 @@ def read_image(path: Path) -> FileDataset:
         return _read(file, MOST_INFLATED_BYTES, None, to_pixels=False)
 
 
+def is_defined_character_set(term: str) -> bool:
+    """Whether a value of SpecificCharacterSet is one of DICOM's defined terms, as it is or as senders misspell it.
+
+    pydicom takes the name of any Python codec, `base64` and `idna` among them, and then fails at the first text. The
+    misspellings are those that pydicom puts right: another sign in the place of the underscore or of the blanks.
+    """
+    term = term.strip()
+    for wrong, right in (("ISO?IR*", "ISO_IR"), ("ISO?2022?IR?*", "ISO 2022 IR ")):
+        if fnmatchcase(term, wrong):
+            term = right + term[len(right) :]
+    return term in DEFINED_CHARACTER_SETS
+
+
 def unreadable(problem: BaseException, name: object) -> UnreadableDicomError:
     """For what nobody foresaw: the kind of the problem and the line it came from, never what the file holds."""
-    place = traceback.extract_tb(problem.__traceback__)[-1:]
-    where = "".join(f" in {Path(frame.filename).name}:{frame.lineno}" for frame in place)
-    return UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem=type(problem).__name__ + where)
+    return UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem=kind_and_place(problem))
 
 
 def _read(file: BinaryIO, most_bytes: int, wanted: Sequence[BaseTag] | None, *, to_pixels: bool) -> FileDataset:

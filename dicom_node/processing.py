@@ -27,8 +27,10 @@ from dicom_node.reasons import (
     RESULT_REJECTED,
     SERIES_INCOMPLETE,
     SPOOL_DAMAGED,
+    UNEXPECTED_ERROR,
     NodeError,
     RefusalError,
+    kind_and_place,
     plain_facts,
 )
 from dicom_node.results.identity import ObjectKind
@@ -86,6 +88,15 @@ def process_case(work: CaseWork) -> CaseState:
         return _end(work, CaseEvent.NOT_ELIGIBLE, refusal.reason, plain_facts(refusal))
     except DissmError as problem:
         return _end(work, CaseEvent.BROKEN, problem.reason, plain_facts(problem))
+
+
+def fail_case(work: CaseWork, problem: Exception) -> CaseState:
+    """End the case for an error that nobody foresaw.
+
+    Its kind and the line it came from are recorded, never its text, which may hold what came from a header.
+    Raises LeaseLost.
+    """
+    return _end(work, CaseEvent.BROKEN, UNEXPECTED_ERROR, {"problem": kind_and_place(problem)})
 
 
 @dataclass(frozen=True)

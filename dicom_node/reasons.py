@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 
 from dissm_engine.errors import DissmError, Reason
 
@@ -34,6 +36,12 @@ class ProofError(NodeError):
 def plain_facts(problem: DissmError) -> dict[str, str | int | float | bool | None]:
     """The error's facts as JSON can hold them, for the case table and the audit."""
     return {name: _plain(value) for name, value in problem.facts.items()}
+
+
+def kind_and_place(problem: BaseException) -> str:
+    """The kind of an error that nobody foresaw and the line it came from, never its text."""
+    place = traceback.extract_tb(problem.__traceback__)[-1:]
+    return type(problem).__name__ + "".join(f" in {Path(frame.filename).name}:{frame.lineno}" for frame in place)
 
 
 def _plain(value: object) -> str | int | float | bool | None:
@@ -206,6 +214,11 @@ DERIVED_REFORMAT = Reason(
     "DERIVED_REFORMAT", "the series is a derived reformat", "set admit.derived to allow if it should be processed"
 )
 OWN_RESULT = Reason("OWN_RESULT", "the series is a result of this or another AI", "nothing to do: the loop guard works")
+UNKNOWN_CHARACTER_SET = Reason(
+    "UNKNOWN_CHARACTER_SET",
+    "SpecificCharacterSet names no character set of DICOM",
+    "correct it at the source: the patient's name could not be written into a result",
+)
 RULE_FAILED = Reason("RULE_FAILED", "rule {rule} said {outcome}: {seen}", "see admit.rules in settings.toml")
 NOT_CHOSEN = Reason(
     "NOT_CHOSEN", "another series of the study was chosen: {chosen}", "set admit.process_all to process every one"
@@ -227,6 +240,11 @@ SPOOL_DAMAGED = Reason(
     "look at the disk; send the series again, then dissm-node retry",
 )
 ENGINE_FAILED = Reason("ENGINE_FAILED", "the engine stopped: {problem}", "look at the log, then dissm-node retry")
+UNEXPECTED_ERROR = Reason(
+    "UNEXPECTED_ERROR",
+    "an error that nobody foresaw stopped the case: {problem}",
+    "its trace is in the log: report it; dissm-node retry tries the case again",
+)
 RESULT_REJECTED = Reason(
     "RESULT_REJECTED", "the engine does not trust its result: {findings}", "a person must delineate this case"
 )

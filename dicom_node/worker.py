@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.catalog.database import Catalog
-from dicom_node.processing import CaseWork, Engine, process_case
+from dicom_node.catalog.states import CaseState
+from dicom_node.processing import CaseWork, Engine, fail_case, process_case
 from dicom_node.settings import Settings
 from dicom_node.work.keeper import LeaseKeeper
 from dicom_node.work.lease import Lease, LeaseLost, abandon_lease, take_lease
@@ -54,17 +56,20 @@ def work_once(
 ) -> bool:
     """Lease the oldest queued case and process it to its end; False when nothing waits.
 
-    An error without a reason gives the case back (it is tried again, at most `work.attempts` times) and escapes.
+    An error without a reason fails the case with UNEXPECTED_ERROR; the worker goes on. Trouble of the machine (memory,
+    disk, database) gives the case back (it is tried again, at most `work.attempts` times) and escapes.
     end: ends the process when the case makes no progress for `work.stalled_minutes`; called by another thread.
     """
     lease = take_lease(catalog, str(this_process()), settings.work.lease_seconds, process=name)
     if lease is None:
         return False
     over = False
-    work, give_up = settings.work, partial(_give_up_stalled, settings, catalog, name, lease, end)
+    seconds, stalled = settings.work.lease_seconds, 60 * settings.work.stalled_minutes
+    give_up = partial(_give_up_stalled, settings, catalog, name, lease, end)
     try:
-        with LeaseKeeper(catalog, lease, work.lease_seconds, 60 * work.stalled_minutes, give_up) as keeper:
-            state = process_case(CaseWork(catalog, settings, engine, lease, name, _stoppable(keeper.progress, stop)))
+        with LeaseKeeper(catalog, lease, seconds, stalled, give_up) as keeper:
+            work = CaseWork(catalog, settings, engine, lease, name, _stoppable(keeper.progress, stop))
+            state = _processed(work)
         over = True
         _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
     except LeaseLost:
@@ -82,6 +87,17 @@ def work_once(
                 catalog, lease, settings.work.attempts, process=name, problem="the worker stopped on an error"
             )
     return True
+
+
+def _processed(work: CaseWork) -> CaseState:
+    """The case's end. One that nobody foresaw is its end too: with another case the worker may do better."""
+    try:
+        return process_case(work)
+    except (LeaseLost, WorkStopped, OSError, MemoryError, SQLAlchemyError):
+        raise
+    except Exception as problem:  # noqa: BLE001 - the edge of a case: its end is recorded, its trace is in the log
+        _log.error("a case met an error that nobody foresaw", case=work.lease.case_id, exc_info=problem)
+        return fail_case(work, problem)
 
 
 def _give_up_stalled(

@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage
 
 from dicom_node.admit.evidence import Evidence, Outcome, text_of, values_of
-from dicom_node.dicom_file import ENHANCED_CT, PARSE_ERRORS
+from dicom_node.dicom_file import ENHANCED_CT, PARSE_ERRORS, is_defined_character_set
 from dicom_node.equipment import AI_MARK, MANUFACTURER, MODEL
 from dicom_node.reasons import (
     DERIVED_REFORMAT,
@@ -21,6 +21,7 @@ from dicom_node.reasons import (
     OTHER_MODALITY,
     OWN_RESULT,
     PET_IMAGES,
+    UNKNOWN_CHARACTER_SET,
     RefusalError,
 )
 from dicom_node.settings import AdmitSettings
@@ -46,6 +47,7 @@ def check_builtin(header: Dataset, settings: AdmitSettings) -> list[Check]:
         _localizer(header),
         _derived(header, settings),
         _body_part(header),
+        _character_set(header),
         _flag(header, "lossless", "LossyImageCompression", "01"),
         _flag(header, "no burned-in annotation", "BurnedInAnnotation", "YES"),
     ]
@@ -113,6 +115,15 @@ def _body_part(header: Dataset) -> Check:
         return Evidence("may hold a liver", Outcome.NO, part), RefusalError(OTHER_BODY_PART, part=part)
     outcome = Outcome.YES if part in _LIVER_PARTS else Outcome.UNKNOWN
     return Evidence("may hold a liver", outcome, part or "BodyPartExamined is missing"), None
+
+
+def _character_set(header: Dataset) -> Check:
+    """PS3.3 C.12.1.1.2. Texts are copied into the results, which must be readable there."""
+    rule, terms = "texts can be read", values_of(header, "SpecificCharacterSet")
+    if all(is_defined_character_set(term) for term in terms):
+        return Evidence(rule, Outcome.YES, "\\".join(terms) or "default character set"), None
+    # What it names instead came from outside and is not repeated.
+    return Evidence(rule, Outcome.NO, "no character set of DICOM"), RefusalError(UNKNOWN_CHARACTER_SET)
 
 
 def _flag(header: Dataset, rule: str, attribute: str, bad: str) -> Check:

@@ -92,10 +92,10 @@ class Listener:
             raise NodeError(reason, port=address[1], address=address[0], problem=problem.strerror) from problem
 
     def stop(self) -> None:
-        """Close the port, tell whoever is inside to come back, abort, close the rows. What was answered with Success stays.
+        """Close the port, tell whoever is inside to come back, abort, close the rows.
 
-        In this order, and not as `AE.shutdown` has it (associations first, then the port): what connects in between
-        would stay, and send its images to a listener whose rows are closed.
+        What was answered with Success stays. `AE.shutdown` aborts first and closes the port later: what connects in
+        between would stay, and send its images to a listener whose rows are closed.
         """
         self._stopping.set()
         if self._server is not None:

@@ -295,3 +295,27 @@ def test_the_real_venous_series_whole_with_a_gap_cut_at_the_top_and_thinned_out(
 
 def _position(file: Path) -> float:
     return pydicom.dcmread(file, specific_tags=["ImagePositionPatient"]).ImagePositionPatient[2]
+
+
+@pytest.mark.parametrize(
+    ("declared", "decision"),
+    [
+        (b"base64    ", "UNKNOWN_CHARACTER_SET"),
+        (b"idna      ", "UNKNOWN_CHARACTER_SET"),
+        (b"\\rot13    ", "UNKNOWN_CHARACTER_SET"),
+        (b"utf-8     ", "UNKNOWN_CHARACTER_SET"),
+        (b"ISO_IR 999", "UNKNOWN_CHARACTER_SET"),
+        (b"ISO_IR 192", "ADMITTED"),
+        (b"GB18030   ", "ADMITTED"),
+        # Senders misspell it so, and pydicom puts it right.
+        (b"ISO IR 100", "ADMITTED"),
+    ],
+)
+def test_only_the_defined_character_sets_of_dicom_are_admitted(
+    intake: Intake, tmp_path: Path, declared: bytes, decision: str
+) -> None:
+    for path in write_ct_series(tmp_path / "ct", BODY, attributes={"SpecificCharacterSet": "ISO_IR 100"}):
+        content = path.read_bytes()
+        assert content.count(b"ISO_IR 100") == 1
+        path.write_bytes(content.replace(b"ISO_IR 100", declared))
+    assert reasons(intake, tmp_path / "ct") == [decision]

@@ -132,11 +132,19 @@ def test_bytes_that_changed_in_the_spool_are_never_delineated(tmp_path: Path, im
     assert (case.state, case.reason_code) == (CaseState.FAILED, "SPOOL_DAMAGED")
 
 
-def test_an_error_without_a_reason_escapes_and_the_case_is_queued_again(tmp_path: Path, images: Path) -> None:
+def test_an_error_without_a_reason_fails_the_case_and_the_worker_goes_on(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images)
+    assert work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
+    case = only_case(intake)
+    assert (case.state, case.reason_code, case.lease_owner) == (CaseState.FAILED, "UNEXPECTED_ERROR", None)
+    assert case.facts["problem"].startswith("ZeroDivisionError in engines.py:")
+
+
+def test_trouble_of_the_machine_escapes_and_the_case_is_queued_again(tmp_path: Path, images: Path) -> None:
     intake = queued(tmp_path, images, work={"attempts": 2})
     for state in (CaseState.QUEUED, CaseState.PARKED):
-        with pytest.raises(ZeroDivisionError):
-            work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
+        with pytest.raises(MemoryError):
+            work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(MemoryError()))
         assert only_case(intake).state == state
 
 
@@ -163,8 +171,8 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
 
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:
     intake = queued(tmp_path, images, work={"attempts": 1})
-    with pytest.raises(ZeroDivisionError):
-        work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
+    with pytest.raises(MemoryError):
+        work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(MemoryError()))
     from dicom_node.work.lease import retry_case
 
     retry_case(intake.catalog, only_case(intake).id, process="test")
