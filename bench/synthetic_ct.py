@@ -10,8 +10,8 @@ import numpy as np
 
 from dissm_engine.bundle import Bundle
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
 from dissm_engine.pose.similarity import Pose
+from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
 from training.sources.held_out import split_held_out
 from training.sources.surfaces import open_source
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("dicom_node", "dissm_engine", "training", "tests", "bench", "docs", "deploy")
+CODE = ("dicom_node", "dissm_engine", "dissm_phantom", "training", "tests", "bench", "docs", "deploy")
 STAGES = ("receive", "assemble", "admit", "work", "results", "deliver", "watch")
 TEXT = {".py", ".md", ".toml", ".txt", ".sh", ".service", ".json", ".lua", ".cxx", ".mako", ""}
 

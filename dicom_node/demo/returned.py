@@ -15,8 +15,8 @@ from dicom_node.results.agreement import measure_agreement
 from dicom_node.results.seg_reader import SegObject, mask_on_grid, read_seg
 from dicom_node.results.surface.reader import SurfaceObject, read_surface
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import Phantom
 from dissm_engine.volume import Grid
+from dissm_phantom import Phantom
 
 _SAME_POSITION_MM = 0.01
 _MOST_VOLUME_DIFFERENCE = 0.05

@@ -12,9 +12,9 @@ from dicom_node.demo.ct_images import SyntheticStudy, write_ct_images
 from dicom_node.dicom_file import UnreadableDicomError, read_header
 from dicom_node.reasons import IMPORT_UNREADABLE, NOTHING_TO_IMPORT, NodeError
 from dicom_node.receive.importing import contents_of
-from dissm_engine.phantom import Phantom, ScanProtocol, build_anatomy, scan
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.model import ShapeModel
+from dissm_phantom import Phantom, ScanProtocol, build_anatomy, scan
 
 _LOADINGS = 8
 """As many components are drawn for the phantom's liver; the finer ones stay at the mean."""

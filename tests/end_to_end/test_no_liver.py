@@ -14,8 +14,8 @@ from dicom_node.offline import process_folders
 from dicom_node.settings import Settings
 from dicom_node.worker import load_engine
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import ScanProtocol, build_anatomy, head, scan, without_liver
 from dissm_engine.volume import Volume
+from dissm_phantom import ScanProtocol, build_anatomy, head, scan, without_liver
 from tests.builders.ct_series import write_ct_series
 
 pytestmark = pytest.mark.slow

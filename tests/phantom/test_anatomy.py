@@ -8,7 +8,7 @@ import trimesh
 
 from dissm_engine.errors import GeometryError
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import (
+from dissm_phantom import (
     Anatomy,
     Appearance,
     Phase,
@@ -18,7 +18,7 @@ from dissm_engine.phantom import (
     content_hash,
     head,
     is_liver,
-    paint,
+    render_hu,
     scan,
     with_lesions,
     without_liver,
@@ -117,7 +117,7 @@ def test_paint_places_the_liver_edge_by_the_signed_distance_not_by_the_voxel_fac
     mm = np.broadcast_to((np.arange(24, dtype=np.float32) - 11.3) * 2, (24, 24, 24)).copy()
     labels = np.where(mm < 0, Tissue.LIVER, Tissue.FAT).astype(np.uint8)
     plain = Appearance.draw(np.random.default_rng(0), Phase.VENOUS, randomised=False)
-    hu = paint(labels, 2.0, plain, np.random.default_rng(1), mm)
+    hu = render_hu(labels, 2.0, plain, np.random.default_rng(1), mm)
     share = (hu - plain.hu[Tissue.FAT]) / (plain.hu[Tissue.LIVER] - plain.hu[Tissue.FAT])
     profile = share[4:-4, 4:-4].mean(axis=(0, 1))
     edge = np.interp(0.5, profile[14:8:-1], np.arange(14, 8, -1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dissm_engine.phantom import Tissue, content_hash, is_liver, with_diaphragm
+from dissm_phantom import Tissue, content_hash, is_liver, with_diaphragm
 from training.evaluate.stage import frozen_phantoms
 from training.phantom.test_phantoms import make_test_phantom
 from training.sources.surfaces import open_source

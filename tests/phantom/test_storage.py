@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
+from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
 from training.phantom.settings import PhantomPreset
 from training.phantom.stage import build_anatomies
 from training.phantom.storage import load_anatomy, save_anatomy

@@ -5,8 +5,8 @@ import pytest
 import trimesh
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import build_anatomy
 from dissm_engine.pose.similarity import Pose
+from dissm_phantom import build_anatomy
 from tests.pose.toy import toy_scene
 from training.phantom.storage import save_anatomy
 from training.pose.curriculum import split_scenes

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dissm_engine.phantom.tissue import LIVER_TISSUES, Tissue
 from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import axis_aligned_grid
+from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 from training.refine.crops import LiverCrop, class_table, draw_sample
 from training.refine.loss import (
     RefinementBatch,

@@ -11,10 +11,10 @@ import numpy as np
 from dissm_engine.delineator import Delineator
 from dissm_engine.errors import NO_ORGAN, DelineationError
 from dissm_engine.findings import TrustModel, fit_trust, judge, measure
-from dissm_engine.phantom import ScanProtocol, head, scan, without_liver
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
 from dissm_engine.volume import Volume
+from dissm_phantom import ScanProtocol, head, scan, without_liver
 from training.assembly import untrusting_engine
 from training.context import RunContext
 from training.evaluate.metrics import Truth

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy import ndimage, optimize, special
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import Phase, ScanProtocol, build_anatomy, scan
 from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import Grid, SignedDistance, Volume, resample, sample_at_lps
+from dissm_phantom import Phase, ScanProtocol, build_anatomy, scan
 from training.refine.crops import class_table
 
 WORKING_MM = 2.0
@@ -105,7 +105,7 @@ def phantom_specimen(name: str, liver: TriangleMesh, seed: int) -> Specimen:
     """A scan as the latest frozen phantoms are made, in the venous phase and without randomised HU, with its truth."""
     anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True)
     drawn = ScanProtocol.draw(np.random.default_rng(seed))
-    protocol = replace(drawn, phase=Phase.VENOUS, randomised=False, broad=True, diaphragm=True)
+    protocol = replace(drawn, phase=Phase.VENOUS, randomised=False, appearance_randomisation=True, diaphragm=True)
     phantom = scan(anatomy, protocol, seed)
     return Specimen(name, phantom.volume, anatomy.liver, class_table()[anatomy.labels], anatomy.liver_mesh)
 

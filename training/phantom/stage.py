@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dissm_engine.delineation import Progress
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom.anatomy import build_anatomy
+from dissm_phantom.anatomy import build_anatomy
 from training.context import RunContext
 from training.phantom.settings import PhantomPreset
 from training.phantom.storage import save_anatomy

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom.anatomy import Anatomy, Recipe
 from dissm_engine.volume import Grid, SignedDistance
+from dissm_phantom.anatomy import Anatomy, Recipe
 
 _LIMIT_MM = 60.0
 

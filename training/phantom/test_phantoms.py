@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom import Phantom, ScanProtocol, build_anatomy, content_hash, scan
 from dissm_engine.volume import Volume
+from dissm_phantom import Phantom, ScanProtocol, build_anatomy, content_hash, scan
 from training.phantom.storage import StoredAnatomy
 
 __all__ = ["content_hash", "make_test_phantom", "scanned"]
@@ -22,7 +22,9 @@ def make_test_phantom(liver_mesh: TriangleMesh, seed: int, edition: int = 1) -> 
     The same arguments give the same `content_hash`.
     """
     anatomy = build_anatomy(liver_mesh, seed, deform=False, whole_liver=True)
-    protocol = replace(ScanProtocol.draw(np.random.default_rng(seed)), broad=edition > 1, diaphragm=edition > 2)
+    protocol = replace(
+        ScanProtocol.draw(np.random.default_rng(seed)), appearance_randomisation=edition > 1, diaphragm=edition > 2
+    )
     return scan(anatomy, protocol, seed)
 
 
@@ -30,5 +32,5 @@ def scanned(stored: StoredAnatomy, seed: int) -> Volume:
     """A CT of a stored anatomy under a random protocol, int16 HU; every other one with the broader looks, two of three
     with muscle upon the liver."""
     drawn = ScanProtocol.draw(np.random.default_rng(seed))
-    protocol = replace(drawn, broad=seed % 2 == 1, diaphragm=seed % 3 > 0)
+    protocol = replace(drawn, appearance_randomisation=seed % 2 == 1, diaphragm=seed % 3 > 0)
     return scan(stored.anatomy, protocol, seed).volume

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dissm_engine.phantom import Appearance, broadened, paint, with_diaphragm, with_lesions
 from dissm_engine.pose.similarity import Pose
+from dissm_phantom import Appearance, randomise_appearance, render_hu, with_diaphragm, with_lesions
 from training.phantom.storage import StoredAnatomy, load_anatomy
 from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
 from training.pose.settings import PosePreset
@@ -67,11 +67,11 @@ def _painted(
     labels: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generator
 ) -> npt.NDArray[np.int16]:
     """One random appearance as a scan averaged to the painted spacing shows it."""
-    appearance = broadened(Appearance.draw(rng), rng)
+    appearance = randomise_appearance(Appearance.draw(rng), rng)
     averaged = replace(appearance, noise_sd=appearance.noise_sd * _NOISE_LEFT)
     worn = with_diaphragm(labels, liver_mm, spacing_mm, rng)
     diseased = with_lesions(worn, liver_mm, spacing_mm, rng)
-    hu = paint(diseased, spacing_mm, averaged, rng, liver_mm)
+    hu = render_hu(diseased, spacing_mm, averaged, rng, liver_mm)
     return ndimage.gaussian_filter(hu, _ANTIALIAS_VOXELS).round().astype(np.int16)
 
 

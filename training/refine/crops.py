@@ -12,14 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dissm_engine.phantom.appearance import Appearance
-from dissm_engine.phantom.breadth import broadened
-from dissm_engine.phantom.diaphragm import with_diaphragm
-from dissm_engine.phantom.lesions import with_lesions
-from dissm_engine.phantom.paint import paint
-from dissm_engine.phantom.tissue import LIVER_TISSUES, Tissue
 from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import AIR_HU
+from dissm_phantom.appearance import Appearance
+from dissm_phantom.appearance_randomisation import randomise_appearance
+from dissm_phantom.diaphragm import with_diaphragm
+from dissm_phantom.lesions import with_lesions
+from dissm_phantom.rendering import render_hu
+from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 from training.phantom.storage import load_anatomy
 from training.refine.prior import PriorErrors, wrong_prior
 from training.refine.settings import RefinePreset
@@ -113,7 +113,7 @@ def draw_sample(
     labels, truth = _to_size(crop.labels[where], n, 0), _to_size(crop.liver_mm[where].astype(np.float32), n, 40.0)
     labels = with_diaphragm(labels, truth, crop.spacing, rng)
     with_own_lesions = with_lesions(labels, truth, crop.spacing, rng)
-    hu = paint(with_own_lesions, crop.spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=truth)
+    hu = render_hu(with_own_lesions, crop.spacing, randomise_appearance(Appearance.draw(rng), rng), rng, liver_mm=truth)
     in_view = _field_of_view(n, rng) & _inside(crop.labels[where].shape, n)
     hu = np.where(in_view, hu, np.float32(AIR_HU))
     if rng.random() < 0.15:

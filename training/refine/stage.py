@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.delineator import rigid_and_non_rigid
-from dissm_engine.phantom.appearance import Appearance
-from dissm_engine.phantom.breadth import broadened
-from dissm_engine.phantom.diaphragm import with_diaphragm
-from dissm_engine.phantom.paint import paint
-from dissm_engine.phantom.scanner import on_scan_grid
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
 from dissm_engine.volume import Volume, covering_grid
+from dissm_phantom.appearance import Appearance
+from dissm_phantom.appearance_randomisation import randomise_appearance
+from dissm_phantom.diaphragm import with_diaphragm
+from dissm_phantom.rendering import render_hu
+from dissm_phantom.scanner import on_scan_grid
 from training.context import RunContext
 from training.phantom.storage import anatomy_files, load_anatomy
 from training.pose.agent_files import load_agent
@@ -71,7 +71,7 @@ def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Genera
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])
     labels = with_diaphragm(anatomy.labels, anatomy.liver.mm, spacing, rng)
-    hu = paint(labels, spacing, broadened(Appearance.draw(rng), rng), rng, liver_mm=anatomy.liver.mm)
+    hu = render_hu(labels, spacing, randomise_appearance(Appearance.draw(rng), rng), rng, liver_mm=anatomy.liver.mm)
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
     coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
     fit = fit_to_mesh(

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from dissm_engine.phantom.tissue import LIVER_TISSUES, Tissue
+from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 
 TISSUE_COUNT = len(Tissue)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dissm_engine.phantom.canvas import Field, noise_tile, tile_crop
-from dissm_engine.phantom.tissue import Labels, Tissue, is_liver
+from dissm_phantom.canvas import Field, noise_tile, tile_crop
+from dissm_phantom.tissue import Labels, Tissue, is_liver
 
 _KINDS = ("hypo", "rim", "hyper", "cyst", "lipiodol")
 _SHARES = (0.4, 0.2, 0.14, 0.18, 0.08)

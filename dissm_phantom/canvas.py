@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dissm_engine.phantom.tissue import Labels, Tissue
 from dissm_engine.volume import Grid
+from dissm_phantom.tissue import Labels, Tissue
 
 Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dissm_engine.phantom.canvas import Box, Canvas, Field, Mask, ellipsoid
-from dissm_engine.phantom.plan import BodyPlan
-from dissm_engine.phantom.tissue import Tissue
+from dissm_phantom.body_plan import BodyPlan
+from dissm_phantom.canvas import Box, Canvas, Field, Mask, ellipsoid
+from dissm_phantom.tissue import Tissue
 
 
 @dataclass(frozen=True)

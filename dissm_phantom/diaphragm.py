@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dissm_engine.phantom.canvas import Field, Mask, noise_tile, tile_crop
-from dissm_engine.phantom.tissue import Labels, Tissue
+from dissm_phantom.canvas import Field, Mask, noise_tile, tile_crop
+from dissm_phantom.tissue import Labels, Tissue
 
 _FRONT_RIGHT_UP = (-0.4, -0.8, 0.45)
 """LPS: where the sheet most often lies."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dissm_engine.phantom.canvas import Canvas, Vector, tube, xyz
-from dissm_engine.phantom.plan import BodyPlan
-from dissm_engine.phantom.tissue import Tissue
+from dissm_phantom.body_plan import BodyPlan
+from dissm_phantom.canvas import Canvas, Vector, tube, xyz
+from dissm_phantom.tissue import Tissue
 
 _LIVER = (Tissue.LIVER,)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dissm_engine.phantom.canvas import Box, Canvas, Field, Mask, Vector, touching, tube, xyz
-from dissm_engine.phantom.plan import BodyPlan
-from dissm_engine.phantom.tissue import Tissue
-from dissm_engine.phantom.trunk import Trunk
+from dissm_phantom.body_plan import BodyPlan
+from dissm_phantom.canvas import Box, Canvas, Field, Mask, Vector, touching, tube, xyz
+from dissm_phantom.tissue import Tissue
+from dissm_phantom.trunk import Trunk
 
 
 def draw_stomach(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector) -> Vector:
@@ -102,11 +102,16 @@ def draw_colon(canvas: Canvas, plan: BodyPlan, trunk: Trunk, kidney: Vector) -> 
     z = flexure[2]
     splenic = np.array([left - 10, plan.spine_y - 44, plan.dome - rng.uniform(75, 110)])
     knots = [
-        [right, flexure[1] + 34, z - 210], [right, flexure[1] + 24, z - 60], flexure,
-        [flexure[0] + 26, 0.6 * front + 0.4 * flexure[1], z - 0.4 * sag], [plan.spine_x, front, z - sag],
-        [plan.spine_x + 62, front + 8, z - 0.5 * sag], splenic,
-        [left, plan.spine_y - 12, splenic[2] - 60], [left, plan.spine_y - 14, z - 210],
-    ]  # fmt: skip
+        [right, flexure[1] + 34, z - 210],
+        [right, flexure[1] + 24, z - 60],
+        flexure,
+        [flexure[0] + 26, 0.6 * front + 0.4 * flexure[1], z - 0.4 * sag],
+        [plan.spine_x, front, z - sag],
+        [plan.spine_x + 62, front + 8, z - 0.5 * sag],
+        splenic,
+        [left, plan.spine_y - 12, splenic[2] - 60],
+        [left, plan.spine_y - 14, z - 210],
+    ]
     for first, last in ((0, 4), (3, 6), (5, 9)):
         part = np.array(knots[first:last])
         radii = width * rng.uniform(0.6, 1.1, len(part))

@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dissm_engine.phantom.appearance import Appearance
-from dissm_engine.phantom.canvas import Field
-from dissm_engine.phantom.tissue import Labels, is_liver
+from dissm_phantom.appearance import Appearance
+from dissm_phantom.canvas import Field
+from dissm_phantom.tissue import Labels, is_liver
 
-LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
+MIN_HU, MAX_HU = -1024.0, 3071.0
 _PATCH_MM, _PATCH_LEVEL = 50.0, 0.8
 
 
-def paint(
+def render_hu(
     labels: Labels,
     spacing_mm: float,
     appearance: Appearance,
@@ -26,19 +26,19 @@ def paint(
     labels: uint8 [K, J, I] of `Tissue`, isotropic `spacing_mm`. liver_mm: signed distance of the liver on the same
     voxels (mm); with it the liver's edge lies where the surface cuts the voxel instead of on its faces.
     """
-    clean = paint_without_noise(labels, spacing_mm, appearance, rng, liver_mm)
+    clean = render_hu_without_noise(labels, spacing_mm, appearance, rng, liver_mm)
     noisy = clean + scanner_noise(clean.shape, (spacing_mm,) * 3, appearance, rng)
-    return np.clip(noisy, LOWEST_HU, HIGHEST_HU, out=noisy)
+    return np.clip(noisy, MIN_HU, MAX_HU, out=noisy)
 
 
-def paint_without_noise(
+def render_hu_without_noise(
     labels: Labels,
     spacing_mm: float,
     appearance: Appearance,
     rng: np.random.Generator,
     liver_mm: Field | None = None,
 ) -> npt.NDArray[np.float32]:
-    """As `paint`, before the scanner's noise is added."""
+    """As `render_hu`, before the scanner's noise is added."""
     hu = appearance.hu[labels]
     hu += appearance.texture[labels] * _texture_noise(labels.shape, spacing_mm, rng)
     if appearance.mottle_hu > 0 or appearance.patch_hu != 0:

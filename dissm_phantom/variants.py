@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dissm_engine.phantom.anatomy import Anatomy
-from dissm_engine.phantom.appearance import Appearance, Phase
-from dissm_engine.phantom.canvas import noise_tile, tile_crop
-from dissm_engine.phantom.paint import paint
-from dissm_engine.phantom.tissue import Tissue, is_liver
 from dissm_engine.volume import SignedDistance, Volume
+from dissm_phantom.anatomy import Anatomy
+from dissm_phantom.appearance import Appearance, Phase
+from dissm_phantom.canvas import noise_tile, tile_crop
+from dissm_phantom.rendering import render_hu
+from dissm_phantom.tissue import Tissue, is_liver
 
 _FAR_MM = 200.0
 
@@ -35,8 +35,10 @@ def head(seed: int, spacing_mm: float = 2.0) -> Volume:
     """A head: scalp, skull, brain with ventricles, air cells; int16 HU, about 20 cm tall."""
     rng = np.random.default_rng(seed)
     shape = tuple(int(n / spacing_mm) for n in (190, 240, 200))
-    z, y, x = (np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-               for axis, n in enumerate(shape))  # fmt: skip
+    z, y, x = (
+        np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        for axis, n in enumerate(shape)
+    )
     warp = 0.02 * tile_crop(noise_tile(rng, 10.0 / spacing_mm), shape, rng)
     rho = np.sqrt((x / 0.82) ** 2 + (y / 0.85) ** 2 + (z / 0.95) ** 2) + warp
     labels: npt.NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
@@ -52,7 +54,7 @@ def head(seed: int, spacing_mm: float = 2.0) -> Volume:
     labels[ventricles] = Tissue.URINE
     cells = (z < -0.45) & (y < 0.1) & (rho < 0.8) & (ndimage.gaussian_filter(warp, 1) > 0.01)
     labels[cells] = Tissue.GUT_GAS
-    hu = paint(labels, spacing_mm, Appearance.draw(rng, Phase.PLAIN, False), rng)
+    hu = render_hu(labels, spacing_mm, Appearance.draw(rng, Phase.PLAIN, False), rng)
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = [-0.5 * spacing_mm * (n - 1) for n in reversed(shape)]
     return Volume(np.rint(hu).astype(np.int16), affine)

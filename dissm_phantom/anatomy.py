@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from dissm_engine.errors import MESH_NOT_CLOSED, GeometryError
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom.canvas import Canvas
-from dissm_engine.phantom.gut import draw_colon, draw_duodenum, draw_small_bowel, draw_stomach
-from dissm_engine.phantom.organs import (
+from dissm_engine.volume import Grid, SignedDistance
+from dissm_phantom.body_plan import BodyPlan, body_grid, draw_plan
+from dissm_phantom.canvas import Canvas
+from dissm_phantom.digestive_tract import draw_colon, draw_duodenum, draw_small_bowel, draw_stomach
+from dissm_phantom.organs import (
     draw_adrenals,
     draw_ascites,
     draw_gallbladder,
@@ -21,13 +23,11 @@ from dissm_engine.phantom.organs import (
     draw_pelvis,
     draw_spleen,
 )
-from dissm_engine.phantom.placement import deformed, random_placement, signed_distance
-from dissm_engine.phantom.plan import BodyPlan, body_grid, draw_plan
-from dissm_engine.phantom.thorax import draw_heart, draw_lungs, draw_mediastinum
-from dissm_engine.phantom.tissue import Labels
-from dissm_engine.phantom.trunk import draw_trunk
-from dissm_engine.phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk, porta_hepatis
-from dissm_engine.volume import Grid, SignedDistance
+from dissm_phantom.placement import deformed, random_placement, signed_distance
+from dissm_phantom.thorax import draw_heart, draw_lungs, draw_mediastinum
+from dissm_phantom.tissue import Labels
+from dissm_phantom.trunk import draw_trunk
+from dissm_phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk, porta_hepatis
 
 STEP_MM = 2.0
 Recipe = Mapping[str, float | int | str | bool]

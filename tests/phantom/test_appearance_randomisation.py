@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from dissm_engine.phantom import Appearance, Phase, Tissue, broadened, is_liver
-from dissm_engine.phantom.paint import paint_without_noise
+from dissm_phantom import Appearance, Phase, Tissue, is_liver, randomise_appearance
+from dissm_phantom.rendering import render_hu_without_noise
 
 
 def venous(seed: int) -> Appearance:
@@ -22,13 +22,13 @@ def half_liver() -> np.ndarray:
 
 
 def painted(look: Appearance) -> np.ndarray:
-    return paint_without_noise(half_liver(), 2.0, look, np.random.default_rng(5))
+    return render_hu_without_noise(half_liver(), 2.0, look, np.random.default_rng(5))
 
 
 def test_the_same_generator_state_broadens_alike_and_leaves_what_it_was_given() -> None:
     given = venous(1)
     before = given.hu.copy()
-    first, second = (broadened(given, np.random.default_rng(2)) for _ in range(2))
+    first, second = (randomise_appearance(given, np.random.default_rng(2)) for _ in range(2))
     assert np.array_equal(first.hu, second.hu)
     assert replace(first, hu=given.hu) == replace(second, hu=given.hu)
     assert np.array_equal(given.hu, before)
@@ -60,7 +60,7 @@ def test_venous_spleens_stand_further_above_the_liver_and_as_far_as_in_the_real_
     def above(look: Appearance) -> float:
         return float(look.hu[Tissue.SPLEEN] - look.hu[Tissue.LIVER])
 
-    drawn, broad = np.array([above(k) for k in looks]), np.array([above(broadened(k, rng)) for k in looks])
+    drawn, broad = np.array([above(k) for k in looks]), np.array([above(randomise_appearance(k, rng)) for k in looks])
     assert np.median(broad) > np.median(drawn) + 3
     assert np.mean(broad > 34) > 0.1 > np.mean(drawn > 45)
 
@@ -69,6 +69,6 @@ def test_walls_and_contents_of_the_gut_are_now_and_then_as_bright_as_the_liver()
     rng = np.random.default_rng(4)
     apart = []
     for seed in range(200):
-        look = broadened(venous(seed), rng)
+        look = randomise_appearance(venous(seed), rng)
         apart.append(np.abs(look.hu[[Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT]] - look.hu[Tissue.LIVER]).max())
     assert 0.08 < np.mean(np.array(apart) < 30) < 0.5

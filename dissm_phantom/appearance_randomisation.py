@@ -11,17 +11,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from dissm_engine.phantom.appearance import Appearance, Phase
-from dissm_engine.phantom.tissue import Tissue
+from dissm_phantom.appearance import Appearance, Phase
+from dissm_phantom.tissue import Tissue
 
 _BLOOD = (
-    Tissue.AORTA, Tissue.HEART_BLOOD, Tissue.IVC, Tissue.PORTAL_TRUNK, Tissue.PORTAL_BRANCH, Tissue.HEPATIC_VEIN,
+    Tissue.AORTA,
+    Tissue.HEART_BLOOD,
+    Tissue.IVC,
+    Tissue.PORTAL_TRUNK,
+    Tissue.PORTAL_BRANCH,
+    Tissue.HEPATIC_VEIN,
     Tissue.SMALL_VESSEL,
-)  # fmt: skip
+)
 _CONTENTS = (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT, Tissue.STOMACH_WALL, Tissue.BOWEL_WALL)
 
 
-def broadened(appearance: Appearance, rng: np.random.Generator) -> Appearance:
+def randomise_appearance(appearance: Appearance, rng: np.random.Generator) -> Appearance:
     """The same look with slow texture and patches in the liver, and neighbours further from it or nearer to it."""
     hu = appearance.hu.copy()
     if appearance.phase is Phase.VENOUS and rng.random() < 0.5:

@@ -8,8 +8,8 @@ import point_cloud_utils
 from scipy import ndimage
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom.canvas import Field, Vector, rotation_about
 from dissm_engine.volume import Grid
+from dissm_phantom.canvas import Field, Vector, rotation_about
 
 EXACT_MM = 3.0
 NEAR_MM = 34.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom.canvas import Field
 from dissm_engine.volume import Grid, axis_aligned_grid
+from dissm_phantom.canvas import Field
 
 
 @dataclass(frozen=True)

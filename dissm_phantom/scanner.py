@@ -9,24 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.phantom.anatomy import Anatomy, Recipe
-from dissm_engine.phantom.appearance import Appearance, Phase
-from dissm_engine.phantom.breadth import broadened
-from dissm_engine.phantom.diaphragm import with_diaphragm
-from dissm_engine.phantom.lesions import with_lesions
-from dissm_engine.phantom.paint import HIGHEST_HU, LOWEST_HU, paint_without_noise, scanner_noise
-from dissm_engine.phantom.tissue import is_liver
 from dissm_engine.volume import Grid, Volume
+from dissm_phantom.anatomy import Anatomy, Recipe
+from dissm_phantom.appearance import Appearance, Phase
+from dissm_phantom.appearance_randomisation import randomise_appearance
+from dissm_phantom.diaphragm import with_diaphragm
+from dissm_phantom.lesions import with_lesions
+from dissm_phantom.rendering import MAX_HU, MIN_HU, render_hu_without_noise, scanner_noise
+from dissm_phantom.tissue import is_liver
 
 
 @dataclass(frozen=True)
 class ScanProtocol:
     """How a scan is stored.
 
-    pixel_mm: in-plane spacing; slice_mm: distance between slices and their thickness. matrix: most columns and rows.
-    noise_sd: HU at that resolution. outside_hu: stored outside the circular field of view (None: no circle).
-    lesions: whether lesions may be drawn in the liver. broad: with the looks of `broadened`. diaphragm: with a sheet of
-    muscle upon the liver, as `with_diaphragm` may draw it.
+    Attributes:
+        pixel_mm: In-plane spacing.
+        slice_mm: Distance between slices, and their thickness.
+        matrix: Maximum number of columns and of rows.
+        noise_sd: Standard deviation of the noise at that resolution, HU.
+        outside_hu: What is stored outside the circular field of view; None: there is no circle.
+        phase: When the scan is taken after contrast.
+        randomised: Whether the HU of the tissues are strongly randomised.
+        lesions: Whether lesions may be drawn in the liver.
+        appearance_randomisation: Whether `randomise_appearance` is applied to the appearance that was drawn.
+        diaphragm: Whether `with_diaphragm` may draw a sheet of muscle on the liver.
     """
 
     pixel_mm: float = 0.78
@@ -37,7 +44,7 @@ class ScanProtocol:
     phase: Phase = Phase.VENOUS
     randomised: bool = False
     lesions: bool = True
-    broad: bool = False
+    appearance_randomisation: bool = False
     diaphragm: bool = False
 
     @staticmethod
@@ -72,8 +79,8 @@ def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
     """Scan an anatomy; the same arguments give the same scan, bit for bit."""
     rng = np.random.default_rng(seed)
     appearance = Appearance.draw(rng, protocol.phase, protocol.randomised)
-    if protocol.broad:
-        appearance = broadened(appearance, rng)
+    if protocol.appearance_randomisation:
+        appearance = randomise_appearance(appearance, rng)
     labels, step = anatomy.labels, float(anatomy.grid.spacing[0])
     if protocol.diaphragm:
         labels = with_diaphragm(labels, anatomy.liver.mm, step, rng)
@@ -84,7 +91,7 @@ def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
     hu += _noise(grid, protocol, appearance, rng)
     if protocol.outside_hu is not None:
         hu[:, ~_field_of_view(grid)] = protocol.outside_hu
-    stored = np.clip(np.rint(hu), min(LOWEST_HU, protocol.outside_hu or 0), HIGHEST_HU).astype(np.int16)
+    stored = np.clip(np.rint(hu), min(MIN_HU, protocol.outside_hu or 0), MAX_HU).astype(np.int16)
     mask = on_scan_grid(anatomy.liver.mm, anatomy.grid, grid) < 0
     recipe = {**anatomy.recipe, "scan_seed": seed, "phase": str(appearance.phase), "randomised": appearance.randomised}
     return Phantom(Volume(stored, grid.lps_from_voxel), mask, anatomy.liver_mesh, recipe)
@@ -112,7 +119,7 @@ def _scanned_tissue(
     """Tissue HU averaged over the slice thickness on the scan's grid; the liver's edge is cut at scan resolution."""
     step = float(anatomy.grid.spacing[0])
     thin = _without_thickness(appearance)
-    hu = paint_without_noise(labels, step, thin, rng, anatomy.liver.mm)
+    hu = render_hu_without_noise(labels, step, thin, rng, anatomy.liver.mm)
     samples = max(1, round(float(grid.spacing[2]) / step))
     total = np.zeros(grid.shape, dtype=np.float32)
     for n in range(samples):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from dissm_engine.phantom.canvas import (
+from dissm_phantom.body_plan import BodyPlan
+from dissm_phantom.canvas import (
     Canvas,
     Vector,
     cloud_of_ellipsoid,
@@ -15,9 +16,8 @@ from dissm_engine.phantom.canvas import (
     tube,
     xyz,
 )
-from dissm_engine.phantom.plan import BodyPlan
-from dissm_engine.phantom.tissue import Tissue
-from dissm_engine.phantom.trunk import Trunk
+from dissm_phantom.tissue import Tissue
+from dissm_phantom.trunk import Trunk
 
 
 def draw_kidneys(canvas: Canvas, plan: BodyPlan) -> Vector:

@@ -1,0 +1,31 @@
+"""Synthetic abdominal CTs with a known liver: anatomy (labels), appearance (HU), scanner (what would be stored)."""
+
+from dissm_phantom.anatomy import Anatomy, build_anatomy
+from dissm_phantom.appearance import Appearance, Phase
+from dissm_phantom.appearance_randomisation import randomise_appearance
+from dissm_phantom.diaphragm import with_diaphragm
+from dissm_phantom.lesions import with_lesions
+from dissm_phantom.rendering import render_hu
+from dissm_phantom.scanner import Phantom, ScanProtocol, content_hash, scan
+from dissm_phantom.tissue import LIVER_TISSUES, Tissue, is_liver
+from dissm_phantom.variants import head, without_liver
+
+__all__ = [
+    "LIVER_TISSUES",
+    "Anatomy",
+    "Appearance",
+    "Phantom",
+    "Phase",
+    "ScanProtocol",
+    "Tissue",
+    "build_anatomy",
+    "content_hash",
+    "head",
+    "is_liver",
+    "randomise_appearance",
+    "render_hu",
+    "scan",
+    "with_diaphragm",
+    "with_lesions",
+    "without_liver",
+]
