@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.main import get_command
 
-from dicom_node.cli import app
+from dicom_node.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
 

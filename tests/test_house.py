@@ -39,7 +39,7 @@ def test_import_contracts_hold() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_of_the_node_imports_no_other_stage_and_nothing_that_composes_stages(stage: str) -> None:
-    composing = {file.stem for file in (ROOT / "dicom_node").glob("*.py") if stages_imported(file)}
+    composing = {"cli", "processes", "demo"}
     wrong = [
         f"{file.relative_to(ROOT)} imports {name}"
         for file in (ROOT / "dicom_node" / stage).rglob("*.py")
@@ -102,8 +102,11 @@ def project_files() -> list[Path]:
     """Text files that belong to the project: what git tracks or would track."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if listed.returncode != 0:
         pytest.skip("git: this is not a checkout")
     files = (ROOT / name for name in listed.stdout.splitlines())

@@ -37,9 +37,13 @@ class Candidate:
     def rank(self) -> tuple[object, ...]:
         """Smaller is better: venous, at most 3 mm, soft kernel, thin, complete; the name decides what is equal."""
         return (
-            _PHASE_RANK.get(self.phase, 2), self.spacing_mm > THIN_MM, self.sharp, round(self.spacing_mm, 2),
-            -round(self.extent_mm), self.name,
-        )  # fmt: skip
+            _PHASE_RANK.get(self.phase, 2),
+            self.spacing_mm > THIN_MM,
+            self.sharp,
+            round(self.spacing_mm, 2),
+            -round(self.extent_mm),
+            self.name,
+        )
 
 
 _PHASE_RANK: Mapping[Phase, int] = {Phase.VENOUS: 0, Phase.UNKNOWN: 1}

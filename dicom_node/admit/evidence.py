@@ -13,21 +13,21 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
-from dicom_node.dicom_file import PARSE_ERRORS
+from dicom_node.dicom.header_reading import PARSE_ERRORS
 
-LONGEST_SEEN = 120
+MAX_SEEN_CHARACTERS = 120
 
 
-class Outcome(StrEnum):
+class RuleOutcome(StrEnum):
     """The three values."""
 
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
 
-    def negated(self) -> Outcome:
+    def negated(self) -> RuleOutcome:
         """Unknown stays unknown."""
-        return {Outcome.YES: Outcome.NO, Outcome.NO: Outcome.YES}.get(self, self)
+        return {RuleOutcome.YES: RuleOutcome.NO, RuleOutcome.NO: RuleOutcome.YES}.get(self, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,17 @@ class Evidence:
     """One line of `dissm-node explain`. numbers: what later decisions read, never patient data."""
 
     rule: str
-    outcome: Outcome
+    outcome: RuleOutcome
     seen: str
     numbers: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in `Stack.evidence`."""
-        row: dict[str, Any] = {"rule": self.rule, "outcome": self.outcome.value, "seen": self.seen[:LONGEST_SEEN]}
+        row: dict[str, Any] = {
+            "rule": self.rule,
+            "outcome": self.outcome.value,
+            "seen": self.seen[:MAX_SEEN_CHARACTERS],
+        }
         return row | {"numbers": self.numbers} if self.numbers else row
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.assemble.plane import ImagePlane
-from dicom_node.dicom_file import ENHANCED_CT
+from dicom_node.dicom.header_reading import ENHANCED_CT
 from dicom_node.reasons import (
     ENHANCED_MULTIFRAME,
     GANTRY_TILT,
@@ -38,7 +38,7 @@ SAME_POSITION_MM = 0.05
 GAP_STEPS = 1.5
 LINE_TOLERANCE_MM = 0.5
 TILT_TOLERANCE_DEGREES = 0.3
-MOST_VOXELS = 1 << 30
+MAX_VOXELS = 1 << 30
 """1000 images of 1024 x 1024, 2 GiB as a volume: beyond, a worker would be killed for its memory."""
 # The checks below ask `not x <= limit`, so that what is not a number is refused too.
 
@@ -120,9 +120,9 @@ def _check_size(planes: Sequence[ImagePlane]) -> None:
 def _check_volume(planes: Sequence[ImagePlane]) -> None:
     """What the headers promise will be allocated: compressed pixels may be far fewer than they say."""
     first = planes[0]
-    if len(planes) * first.rows * first.columns > MOST_VOXELS:
+    if len(planes) * first.rows * first.columns > MAX_VOXELS:
         raise RefusalError(
-            VOLUME_TOO_LARGE, count=len(planes), columns=first.columns, rows=first.rows, most=MOST_VOXELS >> 20
+            VOLUME_TOO_LARGE, count=len(planes), columns=first.columns, rows=first.rows, most=MAX_VOXELS >> 20
         )
 
 
@@ -134,9 +134,14 @@ def _check_orthonormal(planes: Sequence[ImagePlane]) -> None:
 
 
 _HEADER_CHECKS: tuple[Callable[[Sequence[ImagePlane]], None], ...] = (
-    _check_single_frame, _check_frame_of_reference, _check_positions, _check_orientation, _check_size,
-    _check_volume, _check_orthonormal,
-)  # fmt: skip
+    _check_single_frame,
+    _check_frame_of_reference,
+    _check_positions,
+    _check_orientation,
+    _check_size,
+    _check_volume,
+    _check_orthonormal,
+)
 
 
 def _check_pixels(planes: Sequence[ImagePlane]) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.dicom_file import LOSSLESS_SYNTAXES, PARSE_ERRORS, UnreadableDicomError, read_header
+from dicom_node.dicom.header_reading import LOSSLESS_SYNTAXES, PARSE_ERRORS, UnreadableDicomError, read_header
 from dicom_node.reasons import (
     NOT_HOUNSFIELD,
     TRUNCATED_FILE,
@@ -24,17 +24,34 @@ from dicom_node.reasons import (
 )
 
 KEYWORDS = (
-    "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "Rows", "Columns", "AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber",
-    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "NumberOfFrames", "ConvolutionKernel", "ImageType",
-)  # fmt: skip
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ContentTime",
+    "InstanceNumber",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "NumberOfFrames",
+    "ConvolutionKernel",
+    "ImageType",
+)
 
 _ELEMENT_HEADER_BYTES = 8
 """Of the pixel data element: tag and length; explicit VR has four more, which are not worth telling apart."""
 
-_FARTHEST_MM = 1e6
-_LONGEST_DIRECTION = 2.0
+_MAX_POSITION_MM = 1e6
+_MAX_DIRECTION_LENGTH = 2.0
 """No place, spacing or direction is larger; the squares of such a number would leave the range of a float."""
 
 FloatArray = npt.NDArray[np.float64]
@@ -94,15 +111,15 @@ def read_to_pixels(path: Path, name: object, keywords: Sequence[str] | None = No
 
 def plane_of(header: Dataset, instance_id: int, problem: RefusalError | None = None) -> ImagePlane:
     """Facts of one header; whatever cannot be read as numbers counts as missing."""
-    spacing = _numbers(header, "PixelSpacing", 2, _FARTHEST_MM)
+    spacing = _numbers(header, "PixelSpacing", 2, _MAX_POSITION_MM)
     usable = spacing is not None and bool((spacing > 0).all())
     number = _numbers(header, "InstanceNumber", 1)
     return ImagePlane(
         instance_id=instance_id,
         sop_class_uid=_text(header, "SOPClassUID"),
         frame_of_reference=_text(header, "FrameOfReferenceUID") or None,
-        position=_numbers(header, "ImagePositionPatient", 3, _FARTHEST_MM),
-        orientation=_numbers(header, "ImageOrientationPatient", 6, _LONGEST_DIRECTION),
+        position=_numbers(header, "ImagePositionPatient", 3, _MAX_POSITION_MM),
+        orientation=_numbers(header, "ImageOrientationPatient", 6, _MAX_DIRECTION_LENGTH),
         pixel_spacing=(float(spacing[0]), float(spacing[1])) if spacing is not None and usable else None,
         rows=_count(header, "Rows"),
         columns=_count(header, "Columns"),

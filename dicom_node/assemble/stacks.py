@@ -17,12 +17,12 @@ from dicom_node.assemble.split import WHOLE, Part, split_into_stacks
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.states import SeriesState
 from dicom_node.catalog.tables import Instance, Series, Stack
-from dicom_node.dicom_file import ENHANCED_CT, PARSE_ERRORS, UnreadableDicomError, unreadable
+from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS, UnreadableDicomError, unreadable
 from dicom_node.reasons import SERIES_TOO_LARGE, NodeError, RefusalError, plain_facts
 from dicom_node.settings import Settings
 
 MEGABYTE = 1 << 20
-_LONGEST_LABEL = 64
+_MAX_LABEL_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,11 @@ def _judged(part: Part, notes: tuple[dict[str, Any], ...]) -> _Draft:
         ordered = tuple(ids[index] for index in part.geometry.order)
         return _Draft(part.label, ordered, None, (_geometry_row(part.geometry), *notes))
     refused = {
-        "rule": "geometry", "outcome": "no", "seen": part.geometry.reason.say(**part.geometry.facts),
+        "rule": "geometry",
+        "outcome": "no",
+        "seen": part.geometry.reason.say(**part.geometry.facts),
         "numbers": {"slices": len(ids)},
-    }  # fmt: skip
+    }
     return _Draft(part.label, ids, part.geometry, (refused, *notes))
 
 
@@ -149,7 +151,7 @@ def _row(series: Series, draft: _Draft, known: dict[int, Instance]) -> Stack:
     return Stack(
         series_id=series.id,
         revision=series.revision,
-        label="".join(sign for sign in draft.label if sign.isprintable())[:_LONGEST_LABEL],
+        label="".join(sign for sign in draft.label if sign.isprintable())[:_MAX_LABEL_CHARACTERS],
         admitted=False if draft.refusal else None,
         reason_code=draft.refusal.reason.code if draft.refusal else None,
         facts=plain_facts(draft.refusal) if draft.refusal else {},

@@ -13,20 +13,20 @@ from pydicom.dataset import Dataset
 
 from dicom_node.assemble.geometry import check_geometry
 from dicom_node.assemble.plane import pixel_problem, plane_of, read_to_pixels
-from dicom_node.ct_stack import CtStack
-from dicom_node.dicom_file import PARSE_ERRORS, read_image
+from dicom_node.dicom.header_reading import PARSE_ERRORS, read_image
 from dicom_node.reasons import NOT_HOUNSFIELD, UNREADABLE_PIXELS, RefusalError
 from dicom_node.settings import AssembleSettings
+from dicom_node.values.ct_stack import CtStack
 from dissm_engine.volume import Volume
 
 AIR_HU = -1024
-MOST_HU = 32767
+MAX_HU = 32767
 PADDING_LIMITS_HU = (-500, 3071)
 """A padding value inside these limits is tissue to us: filling it would punch holes into the patient."""
 SOFT_TISSUE_HU = (-200, 400)
-LEAST_SOFT_TISSUE = 0.01
+MIN_SOFT_TISSUE_SHARE = 0.01
 ABSURD_HU = 5000
-MOST_ABSURD = 0.01
+MAX_ABSURD_SHARE = 0.01
 _DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, struct.error)
 
 
@@ -71,7 +71,7 @@ def hounsfield(path: Path, name: object) -> npt.NDArray[np.int16]:
     if padding is not None and not PADDING_LIMITS_HU[0] < padding * slope + intercept <= PADDING_LIMITS_HU[1]:
         hu[stored == padding] = AIR_HU
     # Scanners mark the outside of the reconstruction circle by -2000 or -3024.
-    return np.rint(np.clip(hu, AIR_HU, MOST_HU)).astype(np.int16)
+    return np.rint(np.clip(hu, AIR_HU, MAX_HU)).astype(np.int16)
 
 
 def stored_values(
@@ -90,9 +90,9 @@ def check_hounsfield(hu: npt.NDArray[np.int16]) -> None:
     sample = hu[:: max(1, len(hu) // 24), ::4, ::4]
     soft = float(((sample > SOFT_TISSUE_HU[0]) & (sample < SOFT_TISSUE_HU[1])).mean())
     absurd = float((sample > ABSURD_HU).mean())
-    if absurd > MOST_ABSURD:
+    if absurd > MAX_ABSURD_SHARE:
         raise RefusalError(NOT_HOUNSFIELD, problem=f"{absurd:.0%} of all values exceed {ABSURD_HU}")
-    if soft < LEAST_SOFT_TISSUE:
+    if soft < MIN_SOFT_TISSUE_SHARE:
         raise RefusalError(NOT_HOUNSFIELD, problem=f"{soft:.1%} of all values are soft tissue")
 
 

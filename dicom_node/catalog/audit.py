@@ -15,9 +15,18 @@ from dicom_node.catalog.tables import AuditRow
 
 GENESIS = "0" * 64
 COLUMNS = (
-    "id", "at", "process", "subject_kind", "subject", "event", "from_state", "to_state", "reason_code", "facts",
+    "id",
+    "at",
+    "process",
+    "subject_kind",
+    "subject",
+    "event",
+    "from_state",
+    "to_state",
+    "reason_code",
+    "facts",
     "previous_hash",
-)  # fmt: skip
+)
 """What a row's hash is taken over."""
 
 

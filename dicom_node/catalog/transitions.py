@@ -29,9 +29,16 @@ def advance_case(
     case.facts = facts if reason else {}
     case.changed_at = audit.utc_now()
     audit.append(
-        session, process=process, subject_kind="case", subject=case.id, event=event, from_state=before,
-        to_state=case.state, reason_code=case.reason_code, facts=facts,
-    )  # fmt: skip
+        session,
+        process=process,
+        subject_kind="case",
+        subject=case.id,
+        event=event,
+        from_state=before,
+        to_state=case.state,
+        reason_code=case.reason_code,
+        facts=facts,
+    )
 
 
 def advance_series(
@@ -51,6 +58,13 @@ def advance_series(
     series.reason_code = reason.code if reason else None
     if series.state != before:
         audit.append(
-            session, process=process, subject_kind="series", subject=series.series_instance_uid, event=event,
-            from_state=before, to_state=series.state, reason_code=series.reason_code, facts=facts,
-        )  # fmt: skip
+            session,
+            process=process,
+            subject_kind="series",
+            subject=series.series_instance_uid,
+            event=event,
+            from_state=before,
+            to_state=series.state,
+            reason_code=series.reason_code,
+            facts=facts,
+        )

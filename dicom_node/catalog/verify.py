@@ -17,7 +17,7 @@ from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.reasons import AUDIT_BROKEN, CatalogError
 
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 _SUBJECT = "audit"
 _ANCHORED, _ANCHOR_LOST = "ANCHORED", "ANCHOR_LOST"
 """Rows about the anchor: it was made for the first time; it had been made and was gone."""
@@ -85,7 +85,7 @@ def verify(session: Session, anchor: Anchor | None, *, must_be_anchored: bool = 
         said = f"the anchor was gone when row {lost} was written: rows cut off before it could not be seen"
         problems.append(Problem(lost, said))
     problems.extend(Problem(head[0], f"the trigger {name} is missing") for name in _missing_triggers(session))
-    return ChainVerdict(count, head, anchor.id if anchor else None, tuple(problems[:_MOST_PROBLEMS]))
+    return ChainVerdict(count, head, anchor.id if anchor else None, tuple(problems[:_MAX_PROBLEMS]))
 
 
 def anchor_head(catalog: Catalog, file: Path, *, process: str) -> Anchor:

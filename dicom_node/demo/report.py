@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from dicom_node.catalog.audit import row_as_json, rows
 from dicom_node.catalog.tables import Series
 from dicom_node.catalog.verify import ChainVerdict
+from dicom_node.cli.console import print_audit
 from dicom_node.demo.returned import Returned
-from dicom_node.show import print_audit
-from dicom_node.watch.story import Story, case_story, series_story
+from dicom_node.watch.case_history import Story, case_story, series_story
 
 _GOOD, _BAD = "bold green", "bold red"
 
@@ -25,8 +25,10 @@ def stories_of(session: Session) -> tuple[list[Story], dict[str, Story]]:
     series = [series_story(session, uid) for uid in uids]
     cases = {
         case["case"]: case_story(session, case["case"])
-        for one in series for stack in one["stacks"] for case in stack["cases"]
-    }  # fmt: skip
+        for one in series
+        for stack in one["stacks"]
+        for case in stack["cases"]
+    }
     return series, cases
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.assemble.volume import read_volume
-from dicom_node.ct_stack import CtStack
 from dicom_node.results.agreement import measure_agreement
 from dicom_node.results.seg_reader import SegObject, mask_on_grid, read_seg
 from dicom_node.results.surface.reader import SurfaceObject, read_surface
+from dicom_node.values.ct_stack import CtStack
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid
 from dissm_phantom import Phantom
 
 _SAME_POSITION_MM = 0.01
-_MOST_VOLUME_DIFFERENCE = 0.05
+_MAX_VOLUME_DIFFERENCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +114,5 @@ def _surface_on_seg(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMesh)
 
 def _same_volume(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMesh) -> Check:
     seg_ml = float(mask.sum() * grid.voxel_ml)
-    holds = abs(mesh.volume_ml - seg_ml) <= _MOST_VOLUME_DIFFERENCE * seg_ml
+    holds = abs(mesh.volume_ml - seg_ml) <= _MAX_VOLUME_DIFFERENCE * seg_ml
     return Check("surface and SEG have one volume", holds, f"{mesh.volume_ml:.0f} ml and {seg_ml:.0f} ml")

@@ -29,12 +29,12 @@ from dicom_node.demo.returned import Returned, dice, read_returned
 from dicom_node.demo.source import CtSource, given_source, synthetic_source
 from dicom_node.demo.watching import follow_to_the_end
 from dicom_node.reasons import DEMO_SEND_FAILED, NodeError
-from dicom_node.watch.story import Story
+from dicom_node.watch.case_history import Story
 from dissm_engine.bundle import Bundle
 from dissm_engine.errors import DissmError
 
 DEFAULT_SEED = 1
-_MOST_SECONDS = 1800.0
+_MAX_SECONDS = 1800.0
 _BY_REASON = {CaseState.DELIVERED, CaseState.REFUSED, CaseState.SUPERSEDED}
 """Ends that are as they should be. A result that is held because the engine rejects it is told apart."""
 
@@ -88,7 +88,7 @@ def _run(demo: _Demo, given: Path | None, seed: int) -> bool:
         with running_node(settings_file, demo.command(settings_file)) as node:
             catalog = Catalog(node.settings.node.catalog_url)
             _send(demo, node, source)
-            follow_to_the_end(node, catalog, demo.console, _MOST_SECONDS)
+            follow_to_the_end(node, catalog, demo.console, _MAX_SECONDS)
         files = {kept.sop_instance_uid: kept.path for kept in archive.kept}
     with catalog.read() as session:
         series, cases = stories_of(session)

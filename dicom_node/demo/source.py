@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dicom_node.demo.ct_images import SyntheticStudy, write_ct_images
-from dicom_node.dicom_file import UnreadableDicomError, read_header
+from dicom_node.dicom.header_reading import UnreadableDicomError, read_header
 from dicom_node.reasons import IMPORT_UNREADABLE, NOTHING_TO_IMPORT, NodeError
 from dicom_node.receive.importing import contents_of
 from dissm_engine.pose.similarity import Pose

@@ -19,9 +19,7 @@ from dicom_node.reasons import NODE_NOT_UP, NodeError
 
 _LOOK_SECONDS = 0.2
 _DECIDED = {SeriesState.ADMITTED, SeriesState.REFUSED}
-_STILL_MOVING = {
-    CaseState.QUEUED, CaseState.RUNNING, CaseState.DELINEATED, CaseState.PROVEN, CaseState.DELIVERING
-}  # fmt: skip
+_STILL_MOVING = {CaseState.QUEUED, CaseState.RUNNING, CaseState.DELINEATED, CaseState.PROVEN, CaseState.DELIVERING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +106,12 @@ def _display(console: Console) -> Iterator[_Bars | _Changes]:
         yield _Changes(console)
         return
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[state]}"),
-        TextColumn("{task.fields[stage]}", style="dim"), TimeElapsedColumn(),
-    )  # fmt: skip
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[stage]}", style="dim"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Bars(progress)

@@ -50,9 +50,13 @@ class Peer:
         row = session.get(Association, self.row_id) if self.row_id is not None else None
         if row is None:
             row = Association(
-                calling_ae=self.calling_ae, called_ae=self.called_ae, address=self.address, opened_at=audit.utc_now(),
-                stored=0, process_id=os.getpid(),
-            )  # fmt: skip
+                calling_ae=self.calling_ae,
+                called_ae=self.called_ae,
+                address=self.address,
+                opened_at=audit.utc_now(),
+                stored=0,
+                process_id=os.getpid(),
+            )
             session.add(row)
             session.flush()
             self._made_id = row.id
@@ -155,7 +159,11 @@ def close_left_open(catalog: Catalog) -> int:
         for row in rows:
             row.closed_at, row.ended = audit.utc_now(), "lost"
             audit.append(
-                session, process="listener", subject_kind="association", subject=str(row.id), event="CLOSED",
+                session,
+                process="listener",
+                subject_kind="association",
+                subject=str(row.id),
+                event="CLOSED",
                 facts={"ended": "lost", "stored": row.stored},
-            )  # fmt: skip
+            )
         return len(rows)

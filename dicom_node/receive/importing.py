@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
-from dicom_node.dicom_file import PARSE_ERRORS, UnreadableDicomError
+from dicom_node.dicom.header_reading import PARSE_ERRORS, UnreadableDicomError
 from dicom_node.reasons import (
     IMPORT_UNREADABLE,
     NOT_DICOM,
@@ -20,12 +20,12 @@ from dicom_node.reasons import (
     NodeError,
     RefusalError,
 )
-from dicom_node.receive.identity import InstanceIdentity, identify, is_directory
+from dicom_node.receive.instance_identity import InstanceIdentity, identify, is_directory
+from dicom_node.receive.instance_store import InstanceStore
 from dicom_node.receive.spool import Spool, SpooledFile
-from dicom_node.receive.store import InstanceStore
 
 CALLING_AE = "IMPORT"
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """No single-frame CT image comes near; keeps one hostile member of a tar from filling the memory."""
 
 
@@ -75,9 +75,14 @@ def import_folder(
     with catalog.write() as session:
         reason = NOT_DICOM.code if counts.not_dicom or counts.broken else None
         audit.append(
-            session, process=process, subject_kind="node", subject="import", event="IMPORTED", reason_code=reason,
+            session,
+            process=process,
+            subject_kind="node",
+            subject="import",
+            event="IMPORTED",
+            reason_code=reason,
             facts=asdict(counts) | {"count": counts.not_dicom + counts.broken},
-        )  # fmt: skip
+        )
     if not counts.stored + counts.known + counts.quarantined:
         raise ImportFailedError(NOTHING_TO_IMPORT, source=source)
     return counts
@@ -103,7 +108,7 @@ def contents_of(source: Path) -> Iterator[bytes]:
 
 def _files_of_folder(folder: Path) -> Iterator[bytes]:
     for file in sorted(Path(place, name) for place, _, names in os.walk(folder, onerror=_stop) for name in names):
-        if file.is_file() and file.stat().st_size <= MOST_BYTES:
+        if file.is_file() and file.stat().st_size <= MAX_BYTES:
             yield file.read_bytes()
 
 
@@ -115,7 +120,7 @@ def _stop(problem: OSError) -> None:
 def _files_of_tar(file: Path) -> Iterator[bytes]:
     with tarfile.open(file) as packed:
         for member in packed:
-            opened = packed.extractfile(member) if member.isfile() and member.size <= MOST_BYTES else None
+            opened = packed.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
             if opened is not None:
                 yield opened.read()
         _check_end(packed)

@@ -13,7 +13,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.shape.distance import signed_distance_to_mesh
 from dissm_engine.volume import Grid
 
-MOST_POINTS = 20_000
+MAX_POINTS = 20_000
 """Of each kind at most so many boundary points are measured, evenly drawn."""
 
 
@@ -77,4 +77,4 @@ def _centres(voxels: npt.NDArray[np.bool_], grid: Grid) -> npt.NDArray[np.float6
 
 
 def _thinned(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return points[:: -(-len(points) // MOST_POINTS)]
+    return points[:: -(-len(points) // MAX_POINTS)]

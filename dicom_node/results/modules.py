@@ -14,31 +14,73 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
-from dicom_node.dicom_file import PARSE_ERRORS
-from dicom_node.equipment import MANUFACTURER, MODEL
-from dicom_node.results.identity import ObjectKind, ResultIdentity
+from dicom_node.dicom.header_reading import PARSE_ERRORS
+from dicom_node.results.result_identity import ObjectKind, ResultIdentity
+from dicom_node.values.equipment import MANUFACTURER, MODEL
 
 PATIENT_AND_STUDY_TYPE_2 = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
-)  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
 """Must stand in the object, empty where the source has none (PS3.3 C.7.1.1, C.7.2.1)."""
 
 PATIENT_AND_STUDY_OPTIONAL = (
-    "SpecificCharacterSet", "TimezoneOffsetFromUTC",
-    "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID", "PatientBirthTime",
-    "OtherPatientIDsSequence", "OtherPatientNames", "EthnicGroup", "PatientComments", "QualityControlSubject",
-    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
-    "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription",
-    "PatientBreedCodeSequence", "ResponsiblePerson", "ResponsiblePersonRole", "ResponsibleOrganization",
-    "StudyDescription", "ProcedureCodeSequence", "IssuerOfAccessionNumberSequence", "PhysiciansOfRecord",
-    "ConsultingPhysicianName", "RequestingService", "ReferencedStudySequence", "ReferencedPatientSequence",
-    "PatientAge", "PatientSize", "PatientWeight", "AdmissionID", "IssuerOfAdmissionIDSequence",
-    "AdmittingDiagnosesDescription", "MedicalAlerts", "Allergies", "PregnancyStatus", "PatientSexNeutered",
-    "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID",
-    "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription",
-)  # fmt: skip
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "TypeOfPatientID",
+    "PatientBirthTime",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "EthnicGroup",
+    "PatientComments",
+    "QualityControlSubject",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "PatientSpeciesDescription",
+    "PatientSpeciesCodeSequence",
+    "PatientBreedDescription",
+    "PatientBreedCodeSequence",
+    "ResponsiblePerson",
+    "ResponsiblePersonRole",
+    "ResponsibleOrganization",
+    "StudyDescription",
+    "ProcedureCodeSequence",
+    "IssuerOfAccessionNumberSequence",
+    "PhysiciansOfRecord",
+    "ConsultingPhysicianName",
+    "RequestingService",
+    "ReferencedStudySequence",
+    "ReferencedPatientSequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "AdmittingDiagnosesDescription",
+    "MedicalAlerts",
+    "Allergies",
+    "PregnancyStatus",
+    "PatientSexNeutered",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+)
 """Kept where the source has them."""
 
 ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
-from dicom_node.ct_stack import CtStack
 from dicom_node.reasons import SEG_NOT_ON_CT, SURFACE_BROKEN, SURFACE_NOT_ON_SEG, ProofError
 from dicom_node.results.agreement import Agreement, measure_agreement
 from dicom_node.results.modules import PATIENT_AND_STUDY_TYPE_2
 from dicom_node.results.seg_reader import SegObject, mask_on_grid, read_seg
 from dicom_node.results.surface.reader import SurfaceObject, read_surface
+from dicom_node.values.ct_stack import CtStack
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import Reason
 from dissm_engine.mesh import TriangleMesh

@@ -11,20 +11,31 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.ct_stack import CtStack
-from dicom_node.dicom_file import PARSE_ERRORS
-from dicom_node.equipment import MANUFACTURER, MODEL
+from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results import modules
-from dicom_node.results.files import WrittenObject, save_object
-from dicom_node.results.identity import ObjectKind, ResultIdentity
+from dicom_node.results.result_identity import ObjectKind, ResultIdentity
+from dicom_node.results.written_object import WrittenObject, save_object
 from dicom_node.settings import ResultSettings
+from dicom_node.values.ct_stack import CtStack
+from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dissm_engine.delineation import Delineation
 
 _SOURCE_KEYWORDS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
-    "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "LossyImageCompression",
-    "LossyImageCompressionRatio", "LossyImageCompressionMethod",
-)  # fmt: skip
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
 
 
 def write_seg(

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.processes import SILENT_SECONDS, all_processes, falls_since, last_failure
+from dicom_node.catalog.heartbeats import SILENT_SECONDS, all_processes, falls_since, last_failure
 from dicom_node.catalog.states import CaseState, DeliveryState
 from dicom_node.catalog.tables import Case, Delivery, ResultObject, Series
 from dicom_node.catalog.verify import check_since_anchor
@@ -20,7 +20,7 @@ from dicom_node.settings import Settings
 
 FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
 _FALLS_MINUTES = 10
-_MOST_FALLS = 1
+_MAX_RESTARTS = 1
 """One fall in that time is survived; a process that falls again does not do its work."""
 _STUCK_ATTEMPTS = 5
 _STUCK_MINUTES = 60
@@ -63,9 +63,12 @@ def node_status(session: Session, settings: Settings) -> NodeStatus:
     processes = tuple(_process_states(session))
     free_mb = shutil.disk_usage(settings.node.data_folder).free // 2**20
     problems = (
-        *_missing(processes, settings), *_falling(session), *_stuck(session), *_disk_problem(free_mb, settings),
+        *_missing(processes, settings),
+        *_falling(session),
+        *_stuck(session),
+        *_disk_problem(free_mb, settings),
         *broken_chain,
-    )  # fmt: skip
+    )
     return NodeStatus(
         healthy=not problems,
         problems=problems,
@@ -103,7 +106,7 @@ def _falling(session: Session) -> list[str]:
     return [
         f"the {name} process ended {count} times in {_FALLS_MINUTES} minutes: {last_failure(session, name)}"
         for name, count in sorted(falls.items())
-        if count > _MOST_FALLS
+        if count > _MAX_RESTARTS
     ]
 
 

@@ -22,7 +22,7 @@ from dicom_node.reasons import (
     WORKER_LOST,
     NodeError,
 )
-from dicom_node.work.owner import owner_from
+from dicom_node.work.process_identity import process_identity_from
 
 _HELD = (CaseState.RUNNING, CaseState.DELINEATED)
 
@@ -100,7 +100,7 @@ def abandon_lease(catalog: Catalog, lease: Lease, attempts: int | None, *, proce
             _give_up(session, case, attempts, process=process, problem=problem)
 
 
-def reap_lost_leases(catalog: Catalog, attempts: int, *, process: str) -> int:
+def requeue_lost_cases(catalog: Catalog, attempts: int, *, process: str) -> int:
     """Queue again, or park after `attempts`, the cases whose worker is gone or silent. Returns how many."""
     with catalog.read() as session:
         held = session.scalars(select(Case).where(Case.state.in_(_HELD))).all()
@@ -136,11 +136,11 @@ def _is_lost(case: Case) -> bool:
     """Of a process of this place, whether it is gone; of all others, whether their lease ran out.
 
     The clock is not asked where there is something better: set forward, it would take the case of a living worker. One
-    that lives and hangs gives its case back by itself (`LeaseKeeper`).
+    that lives and hangs gives its case back by itself (`LeaseRenewer`).
     """
     if case.lease_owner is None or case.lease_until is None:
         return True
-    owner = owner_from(case.lease_owner)
+    owner = process_identity_from(case.lease_owner)
     return owner.is_gone if owner.is_here else case.lease_until < audit.utc_now()
 
 
@@ -149,11 +149,22 @@ def _give_up(session: Session, case: Case, attempts: int | None, *, process: str
     end_lease(case)
     if attempts is not None and spent >= attempts:
         advance_case(
-            session, case, CaseEvent.ATTEMPTS_EXHAUSTED, process=process, reason=ATTEMPTS_EXHAUSTED,
-            attempts=spent, case=case.id, problem=problem,
-        )  # fmt: skip
+            session,
+            case,
+            CaseEvent.ATTEMPTS_EXHAUSTED,
+            process=process,
+            reason=ATTEMPTS_EXHAUSTED,
+            attempts=spent,
+            case=case.id,
+            problem=problem,
+        )
     else:
         advance_case(
-            session, case, CaseEvent.WORKER_LOST, process=process, reason=WORKER_LOST, attempt=case.attempt,
+            session,
+            case,
+            CaseEvent.WORKER_LOST,
+            process=process,
+            reason=WORKER_LOST,
+            attempt=case.attempt,
             problem=problem,
-        )  # fmt: skip
+        )

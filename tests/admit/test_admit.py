@@ -12,8 +12,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
-from dicom_node.equipment import AI_MARK, MANUFACTURER, MODEL
 from dicom_node.reasons import ALL_REASONS
+from dicom_node.values.equipment import AI_MARK, MANUFACTURER, MODEL
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, derived_uid, oriented, write_ct_series
 from tests.builders.intake import Intake
@@ -229,7 +229,7 @@ def test_an_odd_series_is_decided_and_holds_up_no_other(intake: Intake, tmp_path
 
 
 @pytest.mark.parametrize(
-    "place", ["dicom_node.assemble.stacks.split_into_stacks", "dicom_node.admit.admit.judge_stack"]
+    "place", ["dicom_node.assemble.stacks.split_into_stacks", "dicom_node.admit.admission.check_eligibility"]
 )
 def test_what_nobody_foresaw_in_one_series_refuses_it_and_holds_up_no_other(
     intake: Intake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

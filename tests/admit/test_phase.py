@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.admit.phase import combine, gate_phase, phase_from_tissues
+from dicom_node.admit.phase_gate import combine, gate_phase, phase_from_tissues
 from dicom_node.admit.phase_text import Phase, PhaseVerdict, phase_from_text
 from dicom_node.reasons import RefusalError
 from dicom_node.settings import AdmitSettings
@@ -21,17 +21,35 @@ def header(**attributes: str) -> Dataset:
 @pytest.mark.parametrize(
     ("description", "phase"),
     [
-        ("ABDOMEN VENOUS 2.0", "venous"), ("Abd. portal-venös 3.0 B30f", "venous"), ("THX ABD PV", "venous"),
-        ("Foie temps portal", "venous"), ("fase portale", "venous"), ("Fase venosa", "venous"),
-        ("Abdo veineux", "venous"), ("Leber arteriell 1.0", "arterial"), ("LATE ARTERIAL", "arterial"),
-        ("foie artériel", "arterial"), ("Abdomen ART 3.0", "arterial"), ("Abdomen nativ", "unenhanced"),
-        ("W/O CONTRAST", "unenhanced"), ("sans injection", "unenhanced"), ("Abd non-contrast", "unenhanced"),
-        ("sin contraste", "unenhanced"), ("senza mdc", "unenhanced"), ("DELAYED 5 MIN", "other"),
-        ("temps tardif", "other"), ("Spätphase", "other"), ("ABDOMEN 5.0 B30f", "unknown"), ("", "unknown"),
-        ("Recon 2: LIVER 3 PHASE (AP)", "unknown"), ("ABD W&W/O CONTRAST", "unknown"),
-        ("ART/PORTAL", "unknown"), ("PORTABLE ABDOMEN", "unknown"), ("Adventure", "unknown"),
+        ("ABDOMEN VENOUS 2.0", "venous"),
+        ("Abd. portal-venös 3.0 B30f", "venous"),
+        ("THX ABD PV", "venous"),
+        ("Foie temps portal", "venous"),
+        ("fase portale", "venous"),
+        ("Fase venosa", "venous"),
+        ("Abdo veineux", "venous"),
+        ("Leber arteriell 1.0", "arterial"),
+        ("LATE ARTERIAL", "arterial"),
+        ("foie artériel", "arterial"),
+        ("Abdomen ART 3.0", "arterial"),
+        ("Abdomen nativ", "unenhanced"),
+        ("W/O CONTRAST", "unenhanced"),
+        ("sans injection", "unenhanced"),
+        ("Abd non-contrast", "unenhanced"),
+        ("sin contraste", "unenhanced"),
+        ("senza mdc", "unenhanced"),
+        ("DELAYED 5 MIN", "other"),
+        ("temps tardif", "other"),
+        ("Spätphase", "other"),
+        ("ABDOMEN 5.0 B30f", "unknown"),
+        ("", "unknown"),
+        ("Recon 2: LIVER 3 PHASE (AP)", "unknown"),
+        ("ABD W&W/O CONTRAST", "unknown"),
+        ("ART/PORTAL", "unknown"),
+        ("PORTABLE ABDOMEN", "unknown"),
+        ("Adventure", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_the_description_is_understood_in_several_languages(description: str, phase: str) -> None:
     assert phase_from_text(header(SeriesDescription=description)).phase == phase
 
@@ -76,11 +94,17 @@ def test_tissues_show_the_phase(tissues: dict[str, float], phase: str) -> None:
 @pytest.mark.parametrize(
     ("text", "image", "together"),
     [
-        ("venous", "venous", "venous"), ("venous", "unknown", "venous"), ("unknown", "venous", "venous"),
-        ("unknown", "arterial", "arterial"), ("venous", "arterial", "unknown"), ("arterial", "venous", "unknown"),
-        ("arterial", "unenhanced", "other"), ("unknown", "unknown", "unknown"), ("arterial", "unknown", "arterial"),
+        ("venous", "venous", "venous"),
+        ("venous", "unknown", "venous"),
+        ("unknown", "venous", "venous"),
+        ("unknown", "arterial", "arterial"),
+        ("venous", "arterial", "unknown"),
+        ("arterial", "venous", "unknown"),
+        ("arterial", "unenhanced", "other"),
+        ("unknown", "unknown", "unknown"),
+        ("arterial", "unknown", "arterial"),
     ],
-)  # fmt: skip
+)
 def test_text_and_image_together_never_turn_a_disagreement_into_venous(text: str, image: str, together: str) -> None:
     assert combine(PhaseVerdict(Phase(text), "t"), PhaseVerdict(Phase(image), "i")).phase == together
 

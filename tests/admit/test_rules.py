@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.admit.evidence import Outcome
-from dicom_node.admit.rules import admits, evaluate
+from dicom_node.admit.evidence import RuleOutcome
+from dicom_node.admit.site_rules import admits, evaluate
 from dicom_node.settings import Rule
 
 
@@ -33,20 +33,30 @@ def outcome(attribute: str, operator: Any, value: Any = None, **more: Any) -> st
 @pytest.mark.parametrize(
     ("attribute", "operator", "value", "expected"),
     [
-        ("Modality", "equals", "CT", "yes"), ("Modality", "equals", "MR", "no"),
-        ("ImageType", "equals", "AXIAL", "yes"), ("ImageType", "equals", "ORIGINAL\\PRIMARY\\AXIAL", "yes"),
-        ("Modality", "one_of", ("CT", "MR"), "yes"), ("Modality", "one_of", ("MR",), "no"),
-        ("SeriesDescription", "regex", "ven(ous)?", "yes"), ("SeriesDescription", "regex", "^venous", "no"),
+        ("Modality", "equals", "CT", "yes"),
+        ("Modality", "equals", "MR", "no"),
+        ("ImageType", "equals", "AXIAL", "yes"),
+        ("ImageType", "equals", "ORIGINAL\\PRIMARY\\AXIAL", "yes"),
+        ("Modality", "one_of", ("CT", "MR"), "yes"),
+        ("Modality", "one_of", ("MR",), "no"),
+        ("SeriesDescription", "regex", "ven(ous)?", "yes"),
+        ("SeriesDescription", "regex", "^venous", "no"),
         ("SeriesDescription", "regex", "(", "unknown"),
-        ("KVP", "range", (80.0, 140.0), "yes"), ("KVP", "range", (130.0, 140.0), "no"),
-        ("KVP", "equals", 120.0, "yes"), ("KVP", "equals", 100.0, "no"), ("Modality", "equals", 120.0, "no"),
-        ("KVP", "one_of", (80.0, 100.0, 120.0), "yes"), ("KVP", "one_of", (80.0, 100.0), "no"),
+        ("KVP", "range", (80.0, 140.0), "yes"),
+        ("KVP", "range", (130.0, 140.0), "no"),
+        ("KVP", "equals", 120.0, "yes"),
+        ("KVP", "equals", 100.0, "no"),
+        ("Modality", "equals", 120.0, "no"),
+        ("KVP", "one_of", (80.0, 100.0, 120.0), "yes"),
+        ("KVP", "one_of", (80.0, 100.0), "no"),
         ("SeriesDescription", "range", (1.0, 2.0), "unknown"),
-        ("Modality", "exists", None, "yes"), ("ProtocolName", "exists", None, "no"),
-        ("ProtocolName", "equals", "x", "unknown"), ("Manufacturer", "equals", "x", "unknown"),
+        ("Modality", "exists", None, "yes"),
+        ("ProtocolName", "exists", None, "no"),
+        ("ProtocolName", "equals", "x", "unknown"),
+        ("Manufacturer", "equals", "x", "unknown"),
         ("NoSuchAttribute", "equals", "x", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_a_rule_says_yes_no_or_unknown(attribute: str, operator: str, value: Any, expected: str) -> None:
     assert outcome(attribute, operator, value) == expected
 
@@ -58,9 +68,9 @@ def test_negation_leaves_unknown_unknown() -> None:
 
 def test_what_unknown_does_is_set_per_rule() -> None:
     admit = Rule(name="r", attribute="Modality", operator="exists")
-    assert admits(admit, Outcome.UNKNOWN)
-    assert not admits(admit.model_copy(update={"unknown": "refuse"}), Outcome.UNKNOWN)
-    assert not admits(admit, Outcome.NO)
+    assert admits(admit, RuleOutcome.UNKNOWN)
+    assert not admits(admit.model_copy(update={"unknown": "refuse"}), RuleOutcome.UNKNOWN)
+    assert not admits(admit, RuleOutcome.NO)
 
 
 def test_a_pattern_that_never_ends_is_stopped_and_unknown() -> None:
@@ -68,12 +78,12 @@ def test_a_pattern_that_never_ends_is_stopped_and_unknown() -> None:
     made.SeriesDescription = "a" * 40 + "!"
     began = time.monotonic()
     line = evaluate(Rule(name="r", attribute="SeriesDescription", operator="regex", value="(a+)+$"), made)
-    assert line.outcome is Outcome.UNKNOWN
+    assert line.outcome is RuleOutcome.UNKNOWN
     assert time.monotonic() - began < 30
 
 
 def test_patient_attributes_never_reach_the_evidence() -> None:
     for attribute in ("PatientName", "00100010"):
         line = evaluate(Rule(name="r", attribute=attribute, operator="regex", value="Secret"), header())
-        assert line.outcome is Outcome.YES
+        assert line.outcome is RuleOutcome.YES
         assert "Secret" not in line.seen

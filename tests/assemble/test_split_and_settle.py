@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.assemble.settle import settle_quiet_series
+from dicom_node.assemble.completeness import settle_quiet_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.states import SeriesState
 from dicom_node.catalog.tables import Association, Series
@@ -174,22 +174,39 @@ def receiving(intake: Intake, quiet_for: float, since: float = 0.0, ended: str |
     now = audit.utc_now()
     with intake.catalog.write() as session:
         association = Association(
-            calling_ae="SENDER", called_ae="DISSM", address="127.0.0.1", opened_at=now, stored=1,
-            closed_at=now if ended else None, ended=ended, process_id=1,
-        )  # fmt: skip
+            calling_ae="SENDER",
+            called_ae="DISSM",
+            address="127.0.0.1",
+            opened_at=now,
+            stored=1,
+            closed_at=now if ended else None,
+            ended=ended,
+            process_id=1,
+        )
         series = Series(
-            series_instance_uid="1.2.3", study_instance_uid="1.2", calling_ae="SENDER", state=SeriesState.RECEIVING,
+            series_instance_uid="1.2.3",
+            study_instance_uid="1.2",
+            calling_ae="SENDER",
+            state=SeriesState.RECEIVING,
             first_received_at=now - timedelta(seconds=since or quiet_for),
             last_received_at=now - timedelta(seconds=quiet_for),
-        )  # fmt: skip
+        )
         session.add_all([association, series])
         session.flush()
         session.add(
             Instance(
-                series_id=series.id, association_id=association.id, sop_instance_uid="1.2.3.1", sop_class_uid="1.2",
-                transfer_syntax_uid="1.2", digest="0", path="x", size=1, received_at=now, quarantined=False,
+                series_id=series.id,
+                association_id=association.id,
+                sop_instance_uid="1.2.3.1",
+                sop_class_uid="1.2",
+                transfer_syntax_uid="1.2",
+                digest="0",
+                path="x",
+                size=1,
+                received_at=now,
+                quarantined=False,
             )
-        )  # fmt: skip
+        )
 
 
 def settled_as(intake: Intake) -> str | None:

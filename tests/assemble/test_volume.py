@@ -62,10 +62,14 @@ def test_every_voxel_lies_where_the_source_has_it(tmp_path: Path, orientation: A
 @pytest.mark.parametrize(
     "syntax",
     [
-        ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEGLSLossless,
         JPEG2000Lossless,
     ],
-)  # fmt: skip
+)
 def test_every_lossless_syntax_gives_the_same_volume(tmp_path: Path, syntax: str) -> None:
     paths = write_ct_series(tmp_path, SMALL, transfer_syntax=syntax)
     assert pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID == syntax
@@ -166,11 +170,16 @@ def refused(paths: list[Path]) -> str:
 @pytest.mark.parametrize(
     ("attribute", "value"),
     [
-        ("RescaleSlope", "nan"), ("RescaleSlope", "inf"), ("RescaleSlope", "0"), ("RescaleSlope", None),
-        ("RescaleIntercept", None), ("RescaleIntercept", "1e9"), ("PhotometricInterpretation", "MONOCHROME1"),
+        ("RescaleSlope", "nan"),
+        ("RescaleSlope", "inf"),
+        ("RescaleSlope", "0"),
+        ("RescaleSlope", None),
+        ("RescaleIntercept", None),
+        ("RescaleIntercept", "1e9"),
+        ("PhotometricInterpretation", "MONOCHROME1"),
         ("RescaleType", "US"),
     ],
-)  # fmt: skip
+)
 def test_pixels_without_a_sane_rescaling_are_refused(tmp_path: Path, attribute: str, value: str | None) -> None:
     paths = write_ct_series(tmp_path, SMALL)
     image = pydicom.dcmread(paths[3])

@@ -38,11 +38,19 @@ def ellipsoid_delineation(
     field = SignedDistance(_two_ellipsoids(field_grid, np.asarray(middle), reach), field_grid)
     mask, mesh = mask_and_mesh(field, grid)
     return Delineation(
-        field=field, ct_grid=grid, mask=mask, mesh=mesh, pose=Pose.at(middle), loadings=np.zeros(4, np.float32),
-        findings=_findings(float(mask.sum() * grid.voxel_ml), verdict), stage_seconds={"analytic": 0.0},
-        bundle_digest=BUNDLE_DIGEST, bundle_name="analytic", bundle_version="1.0.0",
+        field=field,
+        ct_grid=grid,
+        mask=mask,
+        mesh=mesh,
+        pose=Pose.at(middle),
+        loadings=np.zeros(4, np.float32),
+        findings=_findings(float(mask.sum() * grid.voxel_ml), verdict),
+        stage_seconds={"analytic": 0.0},
+        bundle_digest=BUNDLE_DIGEST,
+        bundle_name="analytic",
+        bundle_version="1.0.0",
         tissue_hu=dict(TISSUE_HU if tissue_hu is None else tissue_hu),
-    )  # fmt: skip
+    )
 
 
 class EllipsoidEngine:

@@ -11,14 +11,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dicom_node.admit.admit import admit_stacks
-from dicom_node.assemble.settle import settle_quiet_series
+from dicom_node.admit.admission import admit_stacks
+from dicom_node.assemble.completeness import settle_quiet_series
 from dicom_node.assemble.stacks import assemble_settled_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, open_catalog
 from dicom_node.catalog.tables import AuditRow, Case, Series, Stack
 from dicom_node.receive.importing import import_folder
-from dicom_node.receive.listener import Listener
+from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.settings import Settings
 
 
@@ -37,8 +37,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_listener(settings: Settings, catalog: Catalog) -> Iterator[Listener]:
-    listener = Listener(settings, catalog)
+def running_listener(settings: Settings, catalog: Catalog) -> Iterator[StorageScp]:
+    listener = StorageScp(settings, catalog)
     listener.start()
     try:
         yield listener

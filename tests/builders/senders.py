@@ -32,9 +32,12 @@ def storescu(node: Intake, *sources: Path, called: str = "DISSM", calling: str =
     """Exit code of DCMTK's sender; 0 when every image was answered with Success."""
     command = [need("storescu"), "-R", "+sd", "+r", "-aet", calling, "-aec", called, "127.0.0.1"]
     done = subprocess.run(
-        [*command, str(node.settings.listen.port), *sources], env=os.environ | {"TCP_NODELAY": "1"},
-        capture_output=True, timeout=120, check=False,
-    )  # fmt: skip
+        [*command, str(node.settings.listen.port), *sources],
+        env=os.environ | {"TCP_NODELAY": "1"},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     return done.returncode
 
 
@@ -42,8 +45,15 @@ def storescu(node: Intake, *sources: Path, called: str = "DISSM", calling: str =
 def reconnecting_senders(node: Intake, folder: Path, count: int = 3) -> Iterator[list[str]]:
     """DCMTK senders that send a folder again and again, and connect again at once; yields what they said so far."""
     command = [
-        need("storescu"), "-v", "+sd", "-aec", "DISSM", "127.0.0.1", str(node.settings.listen.port), str(folder),
-    ]  # fmt: skip
+        need("storescu"),
+        "-v",
+        "+sd",
+        "-aec",
+        "DISSM",
+        "127.0.0.1",
+        str(node.settings.listen.port),
+        str(folder),
+    ]
     said: list[str] = []
     over = threading.Event()
 

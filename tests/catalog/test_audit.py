@@ -23,9 +23,13 @@ def file(tmp_path: Path) -> Path:
     with catalog.write() as session:
         for number in range(1, 11):
             audit.append(
-                session, process="test", subject_kind="case", subject=f"case{number % 2}", event=f"EVENT_{number}",
+                session,
+                process="test",
+                subject_kind="case",
+                subject=f"case{number % 2}",
+                event=f"EVENT_{number}",
                 facts={"number": number, "share": number / 3, "text": "größer"},
-            )  # fmt: skip
+            )
     catalog.close()
     return file
 
@@ -236,9 +240,13 @@ def test_exported_lines_prove_the_chain_without_the_database(file: Path) -> None
 def test_facts_are_hashed_as_they_are_read_back(file: Path) -> None:
     with Catalog(sqlite_url(file)).write() as session:
         audit.append(
-            session, process="test", subject_kind="node", subject="node", event="ODD",
+            session,
+            process="test",
+            subject_kind="node",
+            subject="node",
+            event="ODD",
             facts={"pair": (1, 2), "by number": {10: "a", 9: "b"}},
-        )  # fmt: skip
+        )
     assert verdict_of(file).untouched
 
 

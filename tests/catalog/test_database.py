@@ -53,9 +53,15 @@ def test_every_connection_is_durable_and_checks_foreign_keys(catalog: Catalog) -
 
 def test_a_row_without_its_parent_is_refused(catalog: Catalog) -> None:
     orphan = Instance(
-        series_id=99, sop_instance_uid="1", sop_class_uid="1", transfer_syntax_uid="1", digest="", path="", size=0,
+        series_id=99,
+        sop_instance_uid="1",
+        sop_class_uid="1",
+        transfer_syntax_uid="1",
+        digest="",
+        path="",
+        size=0,
         received_at=audit.utc_now(),
-    )  # fmt: skip
+    )
     with pytest.raises(IntegrityError), catalog.write() as session:
         session.add(orphan)
 

@@ -143,10 +143,17 @@ def test_no_other_module_sets_the_state_of_a_series_or_a_case() -> None:
 
 def test_the_search_for_set_states_finds_every_way_to_set_one() -> None:
     ways = (
-        "case.state = 1", "a, case.state = 1, 2", "case.state: int = 1", "setattr(case, 'state', 1)",
-        "update(Case).values(state=1)", "update(Case).values({'state': 1})", "update(Case).values({Case.state: 1})",
-        "Case(state=CaseState.FAILED)", "Series(state=SeriesState.ADMITTED)", "for case.state in x: pass",
-    )  # fmt: skip
+        "case.state = 1",
+        "a, case.state = 1, 2",
+        "case.state: int = 1",
+        "setattr(case, 'state', 1)",
+        "update(Case).values(state=1)",
+        "update(Case).values({'state': 1})",
+        "update(Case).values({Case.state: 1})",
+        "Case(state=CaseState.FAILED)",
+        "Series(state=SeriesState.ADMITTED)",
+        "for case.state in x: pass",
+    )
     for way in ways:
         assert list(_states_set(ast.parse(way))), way
     assert not list(_states_set(ast.parse("Case(state=CaseState.QUEUED)\nx = case.state")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.check import Checked, check_all
+from dicom_node.cli.check import Checked, check_all
 from dicom_node.settings import Settings
 from tests.builders.intake import free_port, settings_in
 

@@ -14,14 +14,14 @@ from pynetdicom import AE, evt
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-from dicom_node.catalog.processes import beat
+from dicom_node.catalog.heartbeats import beat
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.verify import anchor_head
-from dicom_node.cli import app
+from dicom_node.cli.app import app
 from dicom_node.deliver.outbox import queue_proven
+from dicom_node.processes.worker_process import work_once
 from dicom_node.settings import Settings, load_settings
-from dicom_node.worker import work_once
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineation import Verdict
 from tests.builders.analytic import EllipsoidEngine
@@ -76,9 +76,13 @@ def only_case(intake: Intake) -> Case:
 
 def command(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dicom_node", *words], cwd=cwd, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "dicom_node", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "200"},
-    )  # fmt: skip
+    )
 
 
 def test_the_repositorys_settings_file_is_complete_and_holds_the_defaults() -> None:

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.tag import Tag
 from typer.testing import CliRunner
 
-from dicom_node.cli import app
+from dicom_node.cli.app import app
 from dicom_node.demo.run import run_demo
 from dicom_node.demo.source import given_source
 from dicom_node.reasons import IMPORT_UNREADABLE, NOTHING_TO_IMPORT, NodeError

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import cli
 from dicom_node.catalog.database import open_catalog
+from dicom_node.cli import app as cli
 from dicom_node.settings import Settings
 from tests.builders.intake import Intake
 
 
 def said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> str:
     """What `dissm-node WORDS` says on standard error; it must be one line, and the exit code 2."""
-    for module in ("cli", "supervise"):
+    for module in ("cli", "run_node"):
         # It would keep this test's captured standard error for those that follow.
         monkeypatch.setattr(f"dicom_node.{module}.configure_logs", lambda *_arguments: None)
     monkeypatch.setattr(sys, "argv", ["dissm-node", *words])
@@ -56,9 +56,11 @@ def test_a_path_that_cannot_be_used_is_named(
     database = tmp_path / "copy.sqlite"
     open_catalog(f"sqlite:///{database}").close()
     places = {
-        "folder": tmp_path, "file": a_file, "database": database,
+        "folder": tmp_path,
+        "file": a_file,
+        "database": database,
         "settings": settings_in(tmp_path, f"data_folder = {json.dumps(str(a_file / 'data'))}"),
-    }  # fmt: skip
+    }
     line = said(monkeypatch, capfd, *(word.format(**places) for word in words))
     assert "name another file or folder" in line
     assert str(tmp_path) in line

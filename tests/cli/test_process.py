@@ -9,10 +9,10 @@ import pytest
 from dicom_node.catalog.database import open_existing
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.verify import read_anchor, verify
-from dicom_node.offline import OfflineReport, process_folders
+from dicom_node.processes.offline import OfflineReport, process_folders
 from dicom_node.receive.importing import ImportCounts
 from dicom_node.settings import Settings
-from dicom_node.watch.story import Story
+from dicom_node.watch.case_history import Story
 from dissm_engine.delineation import Delineation, Progress, Verdict, silent
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from dicom_node import show
 from dicom_node.catalog import audit
-from dicom_node.cli import app
-from dicom_node.equipment import SOFTWARE_VERSION
-from dicom_node.watch.story import case_lines, case_story, series_lines, series_story
-from dicom_node.worker import work_once
+from dicom_node.cli import console as show
+from dicom_node.cli.app import app
+from dicom_node.processes.worker_process import work_once
+from dicom_node.values.equipment import SOFTWARE_VERSION
+from dicom_node.watch.case_history import case_lines, case_story, series_lines, series_story
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.processes import ENDED, FAILED, beat
-from dicom_node.listener import listener_main
+from dicom_node.catalog.heartbeats import ENDED, FAILED, beat
+from dicom_node.processes.listener_process import run_listener
 from dicom_node.reasons import NodeError
 from dicom_node.watch.status import NodeStatus, node_status
 from tests.builders.intake import Intake
@@ -30,9 +30,13 @@ def fall(intake: Intake, child: str, times: int) -> None:
                 session, process=child, subject_kind="node", subject=child, event=FAILED, facts={"said": "GaiError"}
             )
             audit.append(
-                session, process="supervisor", subject_kind="node", subject="node", event=ENDED,
+                session,
+                process="supervisor",
+                subject_kind="node",
+                subject="node",
+                event=ENDED,
                 facts={"child": child, "exit_code": 1, "falls": number + 1},
-            )  # fmt: skip
+            )
 
 
 def status(intake: Intake) -> NodeStatus:
@@ -66,5 +70,5 @@ def test_an_address_of_another_machine_ends_the_listener_with_a_reason_and_at_on
     )
     settings = intake.settings.model_copy(update={"listen": listen})
     with pytest.raises(NodeError, match=r"on 203\.0\.113\.7 cannot be listened on: .+ address") as raised:
-        listener_main(settings, intake.catalog, "listener", threading.Event())
+        run_listener(settings, intake.catalog, "listener", threading.Event())
     assert raised.value.reason.code == "CANNOT_LISTEN"

@@ -28,8 +28,8 @@ from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.states import CaseState, SeriesState
 from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack
-from dicom_node.deliver.answers import Outcome
-from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_orphans
+from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_unwanted_deliveries
+from dicom_node.deliver.store_status import DeliveryOutcome
 from dicom_node.settings import Destination, NodeSettings, Settings
 
 CLASSES = {"seg": SegmentationStorage, "surface": SurfaceSegmentationStorage}
@@ -94,9 +94,13 @@ def proven_case(catalog: Catalog, settings: Settings, kinds: tuple[str, ...] = (
     case_id, now = new_case_id(), audit.utc_now()
     with catalog.write() as session:
         series = Series(
-            series_instance_uid=generate_uid(), study_instance_uid=generate_uid(), state=SeriesState.ADMITTED,
-            calling_ae="CT", first_received_at=now, last_received_at=now,
-        )  # fmt: skip
+            series_instance_uid=generate_uid(),
+            study_instance_uid=generate_uid(),
+            state=SeriesState.ADMITTED,
+            calling_ae="CT",
+            first_received_at=now,
+            last_received_at=now,
+        )
         session.add(series)
         session.flush()
         stack = Stack(series_id=series.id, revision=1, label="only", admitted=True, input_digest="0" * 64)
@@ -124,10 +128,15 @@ def _object(settings: Settings, case_id: str, kind: str) -> ResultObject:
     file.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(file, enforce_file_format=True)
     return ResultObject(
-        case_id=case_id, attempt=1, kind=kind, sop_class_uid=dataset.SOPClassUID,
-        sop_instance_uid=dataset.SOPInstanceUID, path=str(relative),
-        digest=hashlib.sha256(file.read_bytes()).hexdigest(), created_at=audit.utc_now(),
-    )  # fmt: skip
+        case_id=case_id,
+        attempt=1,
+        kind=kind,
+        sop_class_uid=dataset.SOPClassUID,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        path=str(relative),
+        digest=hashlib.sha256(file.read_bytes()).hexdigest(),
+        created_at=audit.utc_now(),
+    )
 
 
 def case_state(catalog: Catalog, case_id: str) -> CaseState:
@@ -147,11 +156,11 @@ def audit_events(catalog: Catalog, case_id: str, kind: str = "delivery") -> list
         return list(session.scalars(found.order_by(AuditRow.id)))
 
 
-def deliver_round(catalog: Catalog, settings: Settings) -> Counter[Outcome]:
+def deliver_round(catalog: Catalog, settings: Settings) -> Counter[DeliveryOutcome]:
     """What the control process does again and again, once: the outbox' job, then each destination's."""
     queue_proven(catalog, settings, "test")
-    withdraw_orphans(catalog, settings, "test")
-    outcomes: Counter[Outcome] = Counter()
+    withdraw_unwanted_deliveries(catalog, settings, "test")
+    outcomes: Counter[DeliveryOutcome] = Counter()
     for each in settings.destinations:
         outcomes.update(deliver_to(catalog, settings, each, "test"))
     return outcomes

@@ -19,9 +19,9 @@ from sqlalchemy import select
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import ResultObject
-from dicom_node.deliver.answers import Outcome
 from dicom_node.deliver.outbox import queue_proven
-from dicom_node.deliver.sender import Parcel, send
+from dicom_node.deliver.store_scu import OutgoingObject, send
+from dicom_node.deliver.store_status import DeliveryOutcome
 from dicom_node.settings import Destination
 from dicom_node.watch.status import node_status
 from tests.deliver.destinations import (
@@ -108,7 +108,7 @@ def test_a_destination_that_cannot_be_reached_is_tried_without_limit(catalog: Ca
 def test_a_host_that_does_not_resolve_lets_the_destination_rest(catalog: Catalog, tmp_path: Path, host: str) -> None:
     settings = settings_for(tmp_path, destination(104, host=host))
     case = proven_case(catalog, settings)
-    assert deliver_round(catalog, settings) == {Outcome.TRY_AGAIN: 2}
+    assert deliver_round(catalog, settings) == {DeliveryOutcome.TRY_AGAIN: 2}
     assert not any(row.reached for row in deliveries(catalog, case))
     assert case_state(catalog, case) == CaseState.DELIVERING
 
@@ -118,7 +118,7 @@ def test_a_long_backlog_goes_in_portions(catalog: Catalog, tmp_path: Path) -> No
         settings = settings_for(tmp_path, destination(pacs.port))
         for _ in range(9):
             proven_case(catalog, settings)
-        assert [deliver_round(catalog, settings)[Outcome.DELIVERED] for _ in range(3)] == [16, 2, 0]
+        assert [deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] for _ in range(3)] == [16, 2, 0]
 
 
 def test_status_names_a_destination_that_gets_nothing(catalog: Catalog, tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ def test_a_destination_that_stops_reading_is_given_up_and_tried_again() -> None:
     began = time.monotonic()
     try:
         to = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=peer.port, timeout_seconds=1)
-        ((_, answer),) = list(send(to, [Parcel(1, packed.getvalue())]))
+        ((_, answer),) = list(send(to, [OutgoingObject(1, packed.getvalue())]))
     finally:
         peer.close()
         peer.join(20)
-    assert answer.outcome is Outcome.TRY_AGAIN
+    assert answer.outcome is DeliveryOutcome.TRY_AGAIN
     assert time.monotonic() - began < 30

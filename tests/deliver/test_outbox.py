@@ -21,10 +21,10 @@ from dicom_node.catalog.database import Catalog, open_catalog
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
-from dicom_node.control import control_main
-from dicom_node.deliver.answers import Outcome
 from dicom_node.deliver.outbox import queue_proven
-from dicom_node.watch.story import case_lines
+from dicom_node.deliver.store_status import DeliveryOutcome
+from dicom_node.processes.control_process import run_control
+from dicom_node.watch.case_history import case_lines
 from dicom_node.work.lease import retry_case
 from tests.deliver.destinations import (
     audit_events,
@@ -45,7 +45,7 @@ def test_a_proven_case_is_sent_to_its_destination_and_is_delivered(catalog: Cata
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
         counts = deliver_round(catalog, settings)
-    assert counts == {Outcome.DELIVERED: 2}
+    assert counts == {DeliveryOutcome.DELIVERED: 2}
     assert case_state(catalog, case) == CaseState.DELIVERED
     assert [row.object.sop_instance_uid for row in _with_objects(catalog, case)] == pacs.received
     assert [row.event for row in audit_events(catalog, case)] == ["DELIVERED", "DELIVERED"]
@@ -63,7 +63,7 @@ def test_a_destination_gets_only_the_kinds_of_objects_it_asked_for(catalog: Cata
     with storage_scp() as pacs:
         settings = settings_for(tmp_path, destination(pacs.port, objects=("seg",)))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 1
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -97,7 +97,7 @@ def test_an_unknown_class_is_refused_for_good_and_the_other_object_still_goes(ca
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
         counts = deliver_round(catalog, settings)
-    assert counts == {Outcome.DELIVERED: 1, Outcome.REFUSED: 1}
+    assert counts == {DeliveryOutcome.DELIVERED: 1, DeliveryOutcome.REFUSED: 1}
     assert case_state(catalog, case) == CaseState.HELD
 
 
@@ -105,7 +105,7 @@ def test_an_unknown_syntax_of_every_object_is_refused_for_good(catalog: Catalog,
     with storage_scp(syntaxes=(ImplicitVRLittleEndian,)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[Outcome.REFUSED] == 2
+        assert deliver_round(catalog, settings)[DeliveryOutcome.REFUSED] == 2
     assert case_state(catalog, case) == CaseState.HELD
 
 
@@ -113,7 +113,7 @@ def test_an_association_rejected_for_good_is_not_retried(catalog: Catalog, tmp_p
     with storage_scp(ae_title="OTHER", require_called=True) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[Outcome.REFUSED] == 2
+        assert deliver_round(catalog, settings)[DeliveryOutcome.REFUSED] == 2
     assert case_state(catalog, case) == CaseState.HELD
     assert "called ae title not recognised" in str(deliveries(catalog, case)[0].last_error)
 
@@ -124,11 +124,11 @@ def test_a_transient_failure_is_retried_until_it_goes(catalog: Catalog, tmp_path
     with storage_scp(lambda event: next(answers)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[Outcome.TRY_AGAIN] == 2
+        assert deliver_round(catalog, settings)[DeliveryOutcome.TRY_AGAIN] == 2
         assert case_state(catalog, case) == CaseState.DELIVERING
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 0, "it rests before it is tried again"
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 0, "it rests before it is tried again"
         end_rest(catalog)
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 2
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 2
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -154,9 +154,9 @@ def test_a_destination_that_is_down_gets_everything_in_order_when_it_is_up_again
     assert 6 < rest.total_seconds() <= 10
     second = proven_case(catalog, settings)
     with storage_scp(port=port) as pacs:
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 0, "nothing overtakes what waits"
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 0, "nothing overtakes what waits"
         end_rest(catalog)
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 4
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 4
     wanted = [row.object.sop_instance_uid for case in (first, second) for row in _with_objects(catalog, case)]
     assert pacs.received == wanted
     assert {case_state(catalog, case) for case in (first, second)} == {CaseState.DELIVERED}
@@ -175,7 +175,7 @@ def test_a_destination_that_hangs_does_not_delay_another_nor_the_cases_after_it(
         slow_one = destination(slow.port, "slow", timeout_seconds=60)
         settings = settings_for(tmp_path, slow_one, destination(quick.port, "quick"))
         proven_case(catalog, settings)
-        control = threading.Thread(target=control_main, args=(settings, catalog, "control", stop))
+        control = threading.Thread(target=run_control, args=(settings, catalog, "control", stop))
         control.start()
         try:
             until(lambda: len(quick.received) == 2)
@@ -200,10 +200,10 @@ def test_an_answer_that_never_came_is_sent_again_under_the_same_uid(catalog: Cat
     with storage_scp(abort_once) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings, kinds=("seg",))
-        assert deliver_round(catalog, settings)[Outcome.TRY_AGAIN] == 1
+        assert deliver_round(catalog, settings)[DeliveryOutcome.TRY_AGAIN] == 1
         assert "unknown" in str(deliveries(catalog, case)[0].last_error)
         end_rest(catalog)
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 1
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 1
     assert len(set(pacs.received)) == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
 
@@ -267,7 +267,7 @@ def test_the_outbox_survives_a_restart(catalog: Catalog, tmp_path: Path) -> None
     reopened = open_catalog(catalog.url)
     end_rest(reopened)
     with storage_scp(port=port):
-        assert deliver_round(reopened, settings)[Outcome.DELIVERED] == 2
+        assert deliver_round(reopened, settings)[DeliveryOutcome.DELIVERED] == 2
     assert [row.attempts for row in deliveries(reopened, case)] == [2, 2]
     reopened.close()
 
@@ -282,7 +282,7 @@ def test_a_case_that_nobody_wanted_says_so_and_is_sent_when_somebody_does(catalo
         assert "no destination wants seg, surface" in line["reason"]
         settings = settings_for(tmp_path, destination(pacs.port))
         retry_case(catalog, case, process="test")
-        assert deliver_round(catalog, settings)[Outcome.DELIVERED] == 2
+        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 2
         with pytest.raises(ForbiddenTransition):
             retry_case(catalog, case, process="test")
     assert case_state(catalog, case) == CaseState.DELIVERED

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dicom_node.catalog.database import Catalog
+from dicom_node.processes.supervisor import run_node
 from dicom_node.settings import Settings, load_settings
-from dicom_node.supervise import supervise
 
 _SECONDS = "ANALYTIC_ENGINE_SECONDS"
 _STEPS = 20
@@ -23,7 +23,7 @@ _STEPS = 20
 
 def analytic_worker_main(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
     # Imported here: the node's other processes load this module too, as their main one, and shall stay small.
-    from dicom_node.worker import work_until_stopped
+    from dicom_node.processes.worker_process import work_until_stopped
     from dissm_engine.delineation import Delineation, Progress, silent
     from dissm_engine.volume import Volume
     from tests.builders.analytic import EllipsoidEngine
@@ -45,4 +45,4 @@ def command(seconds: float = 0.0) -> Callable[[Path], Sequence[str]]:
 
 if __name__ == "__main__":
     os.environ[_SECONDS] = sys.argv[2]
-    supervise(load_settings(Path(sys.argv[1])), worker="tests.end_to_end.analytic_node:analytic_worker_main")
+    run_node(load_settings(Path(sys.argv[1])), worker="tests.end_to_end.analytic_node:analytic_worker_main")

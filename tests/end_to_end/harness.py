@@ -82,8 +82,11 @@ longest_retry_seconds = 1
         with open(self.folder / "node.log", "ab") as log:
             self.process = subprocess.Popen(
                 [*command, str(self.settings_file), str(self.engine_seconds)],
-                cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.wait(lambda: {"listener", "control", "worker-1"} <= set(self.pids()), "all processes beat")
         self.wait(lambda: answers_echo(self.settings.listen), "the listener answers")
 
@@ -103,8 +106,11 @@ longest_retry_seconds = 1
         storescu = need("storescu")
         subprocess.run(
             [storescu, "-R", "+sd", "+r", "-aec", "DISSM", "127.0.0.1", str(self.port), folder],
-            check=True, capture_output=True, timeout=MOST_SECONDS, env={**os.environ, "TCP_NODELAY": "1"},
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            timeout=MOST_SECONDS,
+            env={**os.environ, "TCP_NODELAY": "1"},
+        )
 
     def pids(self) -> dict[str, int]:
         """The processes that beat since this start, by name."""

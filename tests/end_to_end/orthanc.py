@@ -37,8 +37,10 @@ class Orthanc:
         with open(self.folder / "orthanc.log", "wb") as log:
             self._process = subprocess.Popen(
                 [need("Orthanc"), self.folder / "orthanc.json"],
-                stdout=log, stderr=log, env={**os.environ, "TCP_NODELAY": "1"},
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TCP_NODELAY": "1"},
+            )
         deadline = time.monotonic() + 30
         while not self._answers():
             assert self._process.poll() is None, (self.folder / "orthanc.log").read_text()[-2000:]

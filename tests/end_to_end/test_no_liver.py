@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from dicom_node.offline import process_folders
+from dicom_node.processes.offline import process_folders
+from dicom_node.processes.worker_process import load_engine
 from dicom_node.settings import Settings
-from dicom_node.worker import load_engine
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Volume
 from dissm_phantom import ScanProtocol, build_anatomy, head, scan, without_liver

@@ -16,10 +16,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.assemble.volume import read_volume
 from dicom_node.catalog.database import open_existing
-from dicom_node.offline import OfflineReport, process_folders
+from dicom_node.processes.offline import OfflineReport, process_folders
+from dicom_node.processes.worker_process import load_engine
 from dicom_node.settings import Settings
-from dicom_node.watch.story import case_story
-from dicom_node.worker import load_engine
+from dicom_node.watch.case_history import case_story
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import derived_uid, oriented, tilted, write_ct_series
 
@@ -238,9 +238,13 @@ def test_an_unenhanced_ct_is_refused_by_default_and_reviewed_where_the_site_take
     affine[:3, 3] = image.GetOrigin()
     hu = np.rint(np.clip(sitk.GetArrayFromImage(image), -1024, 3071)).astype(np.int16)
     write_ct_series(
-        tmp_path / "plain", Volume(hu, affine), name="plain", study="plain", series_description="ABDOMEN",
+        tmp_path / "plain",
+        Volume(hu, affine),
+        name="plain",
+        study="plain",
+        series_description="ABDOMEN",
         attributes={"ContrastBolusAgent": None, "StudyInstanceUID": derived_uid("plain")},
-    )  # fmt: skip
+    )
     refused = end(tmp_path / "plain")
     assert refused.case is not None
     assert refused.case["state"] == "REFUSED"

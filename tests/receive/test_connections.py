@@ -19,7 +19,7 @@ from sqlalchemy import select, text
 
 from dicom_node.catalog.tables import Association
 from dicom_node.receive.associations import OpenAssociations, Peer
-from dicom_node.receive.listener import Listener
+from dicom_node.receive.storage_scp import StorageScp
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
 from tests.builders.senders import CT, association, audit_facts, wait_until
@@ -28,7 +28,7 @@ BODY = abdomen((24, 34, 36), (9.0, 9.0, 6.0))
 
 
 @contextmanager
-def listening(folder: Path, **listen: object) -> Iterator[tuple[Intake, Listener]]:
+def listening(folder: Path, **listen: object) -> Iterator[tuple[Intake, StorageScp]]:
     node = Intake(folder / "node", listen=listen)
     with running_listener(node.settings, node.catalog) as listener:
         yield node, listener

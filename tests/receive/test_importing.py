@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicom_node.dicom_file import UnreadableDicomError
+from dicom_node.dicom.header_reading import UnreadableDicomError
 from dicom_node.reasons import STORE_FAILED, NodeError, RefusalError
-from dicom_node.receive.identity import identify
 from dicom_node.receive.importing import ImportFailedError, import_folder
+from dicom_node.receive.instance_identity import identify
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
 
@@ -126,7 +126,7 @@ def test_an_empty_folder_and_a_folder_without_dicom_are_clear_errors(intake: Int
 
 
 def test_our_own_segmentation_sent_back_is_refused_as_our_result(intake: Intake, tmp_path: Path) -> None:
-    from dicom_node.equipment import MANUFACTURER, MODEL
+    from dicom_node.values.equipment import MANUFACTURER, MODEL
 
     own = {"Manufacturer": MANUFACTURER, "ManufacturerModelName": MODEL, "Modality": "SEG"}
     write_ct_series(tmp_path / "seg", BODY, sop_class="1.2.840.10008.5.1.4.1.1.66.4", attributes=own)

@@ -14,12 +14,12 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_node.assemble.volume import hounsfield
-from dicom_node.dicom_file import MOST_HEADER_BYTES, UnreadableDicomError, read_header
+from dicom_node.dicom.header_reading import MAX_HEADER_BYTES, UnreadableDicomError, read_header
 from dicom_node.reasons import INSTANCE_TOO_LARGE, SERIES_TOO_LARGE, UNREADABLE_PIXELS, RefusalError
-from dicom_node.receive.identity import identify
-from dicom_node.receive.listener import Listener
+from dicom_node.receive.instance_identity import identify
+from dicom_node.receive.instance_store import InstanceStore
 from dicom_node.receive.spool import Spool
-from dicom_node.receive.store import InstanceStore
+from dicom_node.receive.storage_scp import StorageScp
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
@@ -58,7 +58,7 @@ def peak_of(content: bytes) -> int:
 def test_a_deflated_bomb_behind_the_pixels_is_not_inflated_to_see_who_it_is(tmp_path: Path) -> None:
     bomb = deflated(tmp_path, element(b"\xfc\xff\xfc\xff", 200 * MB), *[bytes(MB)] * 200)
     assert len(bomb) < MB
-    assert peak_of(bomb) < 3 * MOST_HEADER_BYTES
+    assert peak_of(bomb) < 3 * MAX_HEADER_BYTES
 
 
 def test_a_deflated_header_without_end_is_refused(tmp_path: Path) -> None:
@@ -147,12 +147,12 @@ def test_of_an_endless_data_set_no_more_is_held_than_one_image_may_have(
 ) -> None:
     held: list[int] = []
 
-    def note_size(listener: Listener, event: Any) -> int:
+    def note_size(listener: StorageScp, event: Any) -> int:
         held.append(event.request.DataSet.getbuffer().nbytes)
         return on_store(listener, event)
 
-    on_store = Listener._on_store
-    monkeypatch.setattr(Listener, "_on_store", note_size)
+    on_store = StorageScp._on_store
+    monkeypatch.setattr(StorageScp, "_on_store", note_size)
     node = Intake(tmp_path / "node", listen={"largest_instance_mb": 1, "other_sop_classes": "discard"})
     with running_listener(node.settings, node.catalog):
         status = raw_store_bytes(node, bytes(12 * MB), "1.2.3.4", sop_class).Status

@@ -15,13 +15,13 @@ import pydicom
 import pytest
 from sqlalchemy import select, text
 
-from dicom_node.assemble.settle import settle_quiet_series
+from dicom_node.assemble.completeness import settle_quiet_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.states import SeriesState
 from dicom_node.catalog.tables import Association
 from dicom_node.reasons import NodeError
-from dicom_node.receive.listener import Listener
 from dicom_node.receive.spool import Spool
+from dicom_node.receive.storage_scp import StorageScp
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
@@ -61,10 +61,25 @@ def test_dcmtk_sends_a_series_and_every_byte_lies_in_the_spool_as_it_came(node: 
 def test_compressed_images_are_kept_as_they_came(node: Intake, tmp_path: Path, syntax: str) -> None:
     paths = write_ct_series(tmp_path / "ct", BODY, transfer_syntax=syntax)
     # One context with this syntax only, so that nothing is decompressed on the way.
-    assert subprocess.run(
-        [need("storescu"), "-xf", _contexts(tmp_path, syntax), "Ours", "-aec", "DISSM", "127.0.0.1",
-         str(node.settings.listen.port), *paths], capture_output=True, timeout=120, check=False,
-    ).returncode == 0  # fmt: skip
+    assert (
+        subprocess.run(
+            [
+                need("storescu"),
+                "-xf",
+                _contexts(tmp_path, syntax),
+                "Ours",
+                "-aec",
+                "DISSM",
+                "127.0.0.1",
+                str(node.settings.listen.port),
+                *paths,
+            ],
+            capture_output=True,
+            timeout=120,
+            check=False,
+        ).returncode
+        == 0
+    )
     assert {row.transfer_syntax_uid for row in instances(node)} == {syntax}
 
 
@@ -197,10 +212,14 @@ def test_a_listener_that_was_killed_leaves_no_association_open(tmp_path: Path) -
     with node.catalog.write() as session:
         session.add(
             Association(
-                calling_ae="A", called_ae="DISSM", address="127.0.0.1", opened_at=audit.utc_now(), stored=3,
+                calling_ae="A",
+                called_ae="DISSM",
+                address="127.0.0.1",
+                opened_at=audit.utc_now(),
+                stored=3,
                 process_id=1,
             )
-        )  # fmt: skip
+        )
     spool = node.settings.node.spool
     (spool / "incoming").mkdir(parents=True)
     (spool / "incoming" / "1-1").write_bytes(b"half an image")
@@ -215,7 +234,7 @@ def test_a_listener_that_was_killed_leaves_no_association_open(tmp_path: Path) -
 
 def test_a_port_in_use_is_a_clear_error(node: Intake) -> None:
     with pytest.raises(NodeError, match="in use") as refused:
-        Listener(node.settings, node.catalog).start()
+        StorageScp(node.settings, node.catalog).start()
     assert refused.value.reason.code == "PORT_IN_USE"
 
 
@@ -257,10 +276,10 @@ def test_the_real_two_phase_series_interleaved_then_reversed_gives_the_same_two_
 LISTENER_PROGRAM = """
 import sys, time, pathlib
 from dicom_node.catalog.database import open_catalog
-from dicom_node.receive.listener import Listener
+from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.settings import Settings
 settings = Settings.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
-Listener(settings, open_catalog(settings.node.catalog_url)).start()
+StorageScp(settings, open_catalog(settings.node.catalog_url)).start()
 time.sleep(120)
 """
 

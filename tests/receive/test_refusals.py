@@ -15,7 +15,7 @@ from pynetdicom.acse import ACSE
 from sqlalchemy import select
 
 from dicom_node.catalog.tables import AuditRow
-from dicom_node.receive.access import AssociationRefusedError, Gate
+from dicom_node.receive.association_policy import AssociationPolicy, AssociationRefusedError
 from dicom_node.settings import ListenSettings
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, write_ct_series
@@ -127,18 +127,24 @@ def test_another_called_title_and_an_unlisted_caller_are_rejected_and_audited(tm
 @pytest.mark.parametrize(
     ("titles", "addresses", "calling", "address", "accepted"),
     [
-        ((), (), "ANY", "127.0.0.1", True), ((), (), "ANY", "::1", True), ((), (), "ANY", "10.0.0.5", False),
-        ((), (), "ANY", "::ffff:127.0.0.1", True), (("PACS",), ("10.0.0.5",), "PACS", "::ffff:10.0.0.5", True),
-        (("PACS",), (), "PACS", "10.0.0.5", False), ((), ("10.0.0.0/24",), "PACS", "10.0.0.5", False),
-        (("PACS",), ("10.0.0.0/24",), "PACS", "10.0.0.5", True), (("PACS",), ("10.0.0.5",), "PACS", "10.0.0.6", False),
-        (("PACS",), ("10.0.0.5",), "OTHER", "10.0.0.5", False), (("PACS",), (), "OTHER", "127.0.0.1", False),
+        ((), (), "ANY", "127.0.0.1", True),
+        ((), (), "ANY", "::1", True),
+        ((), (), "ANY", "10.0.0.5", False),
+        ((), (), "ANY", "::ffff:127.0.0.1", True),
+        (("PACS",), ("10.0.0.5",), "PACS", "::ffff:10.0.0.5", True),
+        (("PACS",), (), "PACS", "10.0.0.5", False),
+        ((), ("10.0.0.0/24",), "PACS", "10.0.0.5", False),
+        (("PACS",), ("10.0.0.0/24",), "PACS", "10.0.0.5", True),
+        (("PACS",), ("10.0.0.5",), "PACS", "10.0.0.6", False),
+        (("PACS",), ("10.0.0.5",), "OTHER", "10.0.0.5", False),
+        (("PACS",), (), "OTHER", "127.0.0.1", False),
     ],
-)  # fmt: skip
+)
 def test_both_lists_count_for_everything_but_loopback(
     tmp_path: Path, titles: Any, addresses: Any, calling: str, address: str, accepted: bool
 ) -> None:
     chosen = ListenSettings(calling_ae_titles=titles, calling_addresses=addresses, disk_watermark_mb=0)
-    gate = Gate.from_settings(chosen, tmp_path)
+    gate = AssociationPolicy.from_settings(chosen, tmp_path)
     if accepted:
         gate.check("DISSM", calling, address)
     else:
@@ -184,7 +190,7 @@ def test_a_disk_that_fills_up_within_an_association_answers_out_of_resources(
 ) -> None:
     image = pydicom.dcmread(write_ct_series(tmp_path, BODY)[0])
     with association(node) as connection:
-        monkeypatch.setattr("dicom_node.receive.access.shutil.disk_usage", lambda _path: _Full())
+        monkeypatch.setattr("dicom_node.receive.association_policy.shutil.disk_usage", lambda _path: _Full())
         assert connection.send_c_store(image).Status == 0xA700
     assert instances(node) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.catalog.transitions import ForbiddenTransition
 from dicom_node.reasons import NodeError
-from dicom_node.receive.reopen import retry_series
+from dicom_node.receive.series_retry import retry_series
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
 

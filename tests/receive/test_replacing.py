@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from dicom_node.catalog.tables import AuditRow
-from dicom_node.worker import work_once
+from dicom_node.processes.worker_process import work_once
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake

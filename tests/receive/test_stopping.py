@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from dicom_node.receive.listener import Listener
+from dicom_node.receive.storage_scp import StorageScp
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
 from tests.builders.senders import association, reconnecting_senders, wait_until
@@ -16,8 +16,8 @@ from tests.builders.senders import association, reconnecting_senders, wait_until
 BODY = abdomen((24, 34, 36), (9.0, 9.0, 6.0))
 
 
-def started(node: Intake) -> Listener:
-    listener = Listener(node.settings, node.catalog)
+def started(node: Intake) -> StorageScp:
+    listener = StorageScp(node.settings, node.catalog)
     listener.start()
     return listener
 

@@ -17,11 +17,11 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from dicom_node import equipment
 from dicom_node.assemble.volume import read_volume
-from dicom_node.results.identity import ObjectKind, ResultIdentity
+from dicom_node.results.result_identity import ObjectKind, ResultIdentity
 from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
+from dicom_node.values import equipment
 from dissm_engine.delineation import Delineation, Verdict
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, write_ct_series
@@ -45,8 +45,11 @@ def uids(identity: ResultIdentity) -> list[str]:
 
 def identity_of(delineation: Delineation, **changes: Any) -> ResultIdentity:
     arguments: dict[str, Any] = {
-        "input_digest": INPUT_DIGEST, "settings": ResultSettings(), "created_at": CREATED_AT, **changes,
-    }  # fmt: skip
+        "input_digest": INPUT_DIGEST,
+        "settings": ResultSettings(),
+        "created_at": CREATED_AT,
+        **changes,
+    }
     return ResultIdentity.of(delineation, **arguments)
 
 
@@ -108,10 +111,16 @@ def both(case: ResultCase) -> list[Dataset]:
 
 def test_patient_and_study_are_copied_and_nothing_is_invented(tmp_path: Path) -> None:
     attributes = {
-        "PatientID": None, "PatientSex": None, "AccessionNumber": None, "StudyID": None, "StudyTime": "",
-        "ReferringPhysicianName": None, "IssuerOfPatientID": "HOSPITAL", "StudyDescription": "Abdomen",
+        "PatientID": None,
+        "PatientSex": None,
+        "AccessionNumber": None,
+        "StudyID": None,
+        "StudyTime": "",
+        "ReferringPhysicianName": None,
+        "IssuerOfPatientID": "HOSPITAL",
+        "StudyDescription": "Abdomen",
         "PatientAge": "054Y",
-    }  # fmt: skip
+    }
     case = case_in_memory(tmp_path, SMALL, attributes=attributes)
     for dataset in both(case):
         for keyword in ("PatientID", "PatientSex", "AccessionNumber", "StudyID", "StudyTime", "ReferringPhysicianName"):
@@ -203,11 +212,14 @@ def test_sources_without_slice_thickness_or_manufacturer_are_written(tmp_path: P
 @pytest.mark.parametrize(
     ("keyword", "vr", "broken"),
     [
-        ("SliceThickness", "DS", b"3,5 "), ("SliceThickness", "DS", b"3\\5 "), ("SliceThickness", "DS", b"-1"),
-        ("SliceThickness", "DS", b"NaN "), ("PatientSize", "DS", b"1,8 "),
+        ("SliceThickness", "DS", b"3,5 "),
+        ("SliceThickness", "DS", b"3\\5 "),
+        ("SliceThickness", "DS", b"-1"),
+        ("SliceThickness", "DS", b"NaN "),
+        ("PatientSize", "DS", b"1,8 "),
         ("LossyImageCompressionRatio", "DS", b"1,5 "),
     ],
-)  # fmt: skip
+)
 def test_a_broken_number_that_nothing_rests_on_does_not_stop_the_result(
     tmp_path: Path, keyword: str, vr: str, broken: bytes
 ) -> None:
@@ -250,9 +262,14 @@ def test_the_viewer_s_list_says_that_it_is_by_an_ai_and_whether_to_look_twice(
 def test_the_node_may_ask_for_a_review_the_engine_did_not(tmp_path: Path) -> None:
     case = case_in_memory(tmp_path / "plain", SMALL)
     written = write_results(
-        case.stack, case.delineation, ResultSettings(), tmp_path,
-        input_digest=INPUT_DIGEST, created_at=CREATED_AT, mark=Verdict.REVIEW,
-    )  # fmt: skip
+        case.stack,
+        case.delineation,
+        ResultSettings(),
+        tmp_path,
+        input_digest=INPUT_DIGEST,
+        created_at=CREATED_AT,
+        mark=Verdict.REVIEW,
+    )
     assert all("REVIEW" in pydicom.dcmread(item.path).SeriesDescription for item in written)
 
 
@@ -300,9 +317,13 @@ def test_a_failing_disk_leaves_the_old_object_whole(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="No space"):
         write_results(
-            case.stack, case.delineation, ResultSettings(), tmp_path,
-            input_digest="ef" * 32, created_at=datetime(2027, 1, 1),
-        )  # fmt: skip
+            case.stack,
+            case.delineation,
+            ResultSettings(),
+            tmp_path,
+            input_digest="ef" * 32,
+            created_at=datetime(2027, 1, 1),
+        )
     assert case.seg.read_bytes() == before
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from dicom_node.ct_stack import CtStack
 from dicom_node.results.surface.reader import read_surface
 from dicom_node.settings import ResultSettings
+from dicom_node.values.ct_stack import CtStack
 from dissm_engine.volume import Volume
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import ORIENTATIONS, abdomen, oriented, rearranged, tilted

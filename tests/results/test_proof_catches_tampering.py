@@ -336,9 +336,10 @@ def mirrored(mesh: TriangleMesh) -> TriangleMesh:
 
 
 @pytest.mark.parametrize(
-    "change", [moved(8.0), moved(-40.0), swollen(1.06), swollen(0.94), mirrored],
+    "change",
+    [moved(8.0), moved(-40.0), swollen(1.06), swollen(0.94), mirrored],
     ids=["moved 8 mm", "moved 40 mm", "swollen", "shrunk", "mirrored"],
-)  # fmt: skip
+)
 def test_a_mesh_and_a_mask_that_disagree_never_leave_though_both_are_written_faithfully(
     tmp_path: Path, change: Callable[[TriangleMesh], TriangleMesh]
 ) -> None:

@@ -48,8 +48,9 @@ def test_dcmqi_reads_the_seg_back_equal_in_patient_coordinates(case: ResultCase,
         case = rewritten(case, tmp_path)
     subprocess.run(
         [need("segimage2itkimage"), "--inputDICOM", case.seg, "--outputDirectory", tmp_path, "-t", "nii"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     (label_map,) = tmp_path.glob("*.nii*")
     assert_equal_in_patient_coordinates(sitk.ReadImage(str(label_map)), case)
 
@@ -58,7 +59,7 @@ def test_gdcm_reads_our_surface_vertex_for_vertex(case: ResultCase, gdcm_surface
     parts = [tmp_path / name for name in ("points", "normals", "indices")]
     said = subprocess.run(
         [gdcm_surface_reader, case.surface, *parts], check=True, capture_output=True, text=True
-    ).stdout.split()  # fmt: skip
+    ).stdout.split()
     mesh = case.delineation.mesh
     assert said == [str(len(mesh.vertices)), str(len(mesh.vertices)), "TRIANGLE", "1", "1"]
     points, normals = (np.fromfile(part, "<f4").reshape(-1, 3) for part in parts[:2])

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from dicom_node.catalog.database import Catalog
-from dicom_node.processing import Engine
+from dicom_node.processes.case_processing import Engine
+from dicom_node.processes.worker_process import work_until_stopped
 from dicom_node.settings import Settings
-from dicom_node.worker import work_until_stopped
 from dissm_engine.delineation import Delineation, Progress, Verdict, silent
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine

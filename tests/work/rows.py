@@ -16,9 +16,13 @@ _counter = itertools.count(1)
 def new_series(state: SeriesState) -> Series:
     number, now = next(_counter), audit.utc_now()
     return Series(
-        series_instance_uid=f"1.2.{number}", study_instance_uid=f"1.1.{number}", state=state, calling_ae="TEST",
-        first_received_at=now, last_received_at=now,
-    )  # fmt: skip
+        series_instance_uid=f"1.2.{number}",
+        study_instance_uid=f"1.1.{number}",
+        state=state,
+        calling_ae="TEST",
+        first_received_at=now,
+        last_received_at=now,
+    )
 
 
 def add_case(catalog: Catalog, state: CaseState = CaseState.QUEUED) -> str:

@@ -15,10 +15,10 @@ import pytest
 from apscheduler.schedulers import base
 from structlog.testing import capture_logs
 
-from dicom_node import control
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.verify import anchor_head
+from dicom_node.processes import control_process as control
 from dicom_node.watch.status import node_status
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
@@ -27,7 +27,7 @@ from tests.builders.intake import Intake
 @contextmanager
 def running_control(intake: Intake) -> Iterator[None]:
     stop = threading.Event()
-    running = threading.Thread(target=control.control_main, args=(intake.settings, intake.catalog, "control", stop))
+    running = threading.Thread(target=control.run_control, args=(intake.settings, intake.catalog, "control", stop))
     running.start()
     try:
         yield

@@ -20,23 +20,23 @@ from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
 from dicom_node.reasons import NodeError
-from dicom_node.work.keeper import LeaseKeeper
 from dicom_node.work.lease import (
     Lease,
     LeaseLost,
     abandon_lease,
     end_lease,
     held_case,
-    reap_lost_leases,
+    requeue_lost_cases,
     retry_case,
     take_lease,
-)  # fmt: skip
-from dicom_node.work.owner import Owner, owner_from, start_of, this_process
+)
+from dicom_node.work.lease_renewer import LeaseRenewer
+from dicom_node.work.process_identity import ProcessIdentity, process_identity_from, start_of, this_process
 from tests.builders.senders import wait_until
 from tests.work.rows import add_case
 
 HERE = str(this_process())
-ELSEWHERE = str(Owner("another-host:1", 1, 1))
+ELSEWHERE = str(ProcessIdentity("another-host:1", 1, 1))
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_the_oldest_case_comes_first_and_none_is_none(catalog: Catalog) -> None:
 def test_a_lease_that_ran_out_goes_back_to_the_queue_and_its_holder_hears_it(catalog: Catalog) -> None:
     add_case(catalog)
     lease = taken(catalog, ELSEWHERE, seconds=-1.0)
-    assert reap_lost_leases(catalog, 3, process="control") == 1
+    assert requeue_lost_cases(catalog, 3, process="control") == 1
     case = case_of(catalog, lease.case_id)
     assert (case.state, case.reason_code, case.lease_owner) == (CaseState.QUEUED, "WORKER_LOST", None)
     assert taken(catalog).attempt == 2
@@ -105,7 +105,7 @@ def test_a_live_lease_is_left_alone(catalog: Catalog) -> None:
     for owner in (HERE, ELSEWHERE):
         add_case(catalog)
         taken(catalog, owner)
-    assert reap_lost_leases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog, 3, process="control") == 0
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_lost_at_once(catalog: Catalog) -> None:
@@ -113,10 +113,10 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_lost_at_once(catalog: Ca
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     owner = replace(this_process(), pid=sleeper.pid, started=start_of(sleeper.pid) or 0)
     lease = taken(catalog, str(owner), seconds=3600)
-    assert reap_lost_leases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog, 3, process="control") == 0
     sleeper.kill()
     sleeper.wait()
-    assert reap_lost_leases(catalog, 3, process="control") == 1
+    assert requeue_lost_cases(catalog, 3, process="control") == 1
     assert case_of(catalog, lease.case_id).state == CaseState.QUEUED
 
 
@@ -129,15 +129,15 @@ def test_a_step_of_the_wall_clock_takes_no_case_from_a_living_worker(
     created = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) - 3600)
     assert not this_process().is_gone
-    assert not owner_from(HERE).is_gone
-    assert reap_lost_leases(catalog, 3, process="control") == 0
+    assert not process_identity_from(HERE).is_gone
+    assert requeue_lost_cases(catalog, 3, process="control") == 0
 
 
 def test_a_clock_that_is_set_forward_takes_no_case_from_a_living_process_of_this_machine(catalog: Catalog) -> None:
     add_case(catalog)
     # As a step of more than the lease leaves it.
     taken(catalog, HERE, seconds=-3600)
-    assert reap_lost_leases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog, 3, process="control") == 0
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_process_is_known_by_its_start_whatever_its_name_holds(sleeper: subprocess.Popen[bytes]) -> None:
     owner = replace(this_process(), pid=sleeper.pid, started=start_of(sleeper.pid) or 0)
     assert not owner.is_gone
-    assert not owner_from(str(owner)).is_gone
+    assert not process_identity_from(str(owner)).is_gone
     assert replace(owner, started=owner.started + 1).is_gone
     assert len(str(replace(owner, place="h" * 30 + ":4294967295", pid=4194304))) <= 64
 
@@ -168,14 +168,14 @@ def test_a_dead_process_that_nobody_has_waited_for_is_gone(sleeper: subprocess.P
 
 def test_an_owner_written_by_an_older_version_is_still_told_alive_from_gone() -> None:
     older = replace(this_process(), started=int(psutil.Process().create_time()))
-    assert not owner_from(str(older)).is_gone
+    assert not process_identity_from(str(older)).is_gone
     assert replace(older, started=older.started - 10).is_gone
 
 
 def test_a_process_that_took_a_dead_ones_number_is_not_its_owner() -> None:
     assert not this_process().is_gone
     assert replace(this_process(), started=1).is_gone
-    assert owner_from(HERE) == this_process()
+    assert process_identity_from(HERE) == this_process()
 
 
 def test_after_so_many_attempts_a_case_is_parked_and_a_retry_grants_as_many_again(catalog: Catalog) -> None:
@@ -183,7 +183,7 @@ def test_after_so_many_attempts_a_case_is_parked_and_a_retry_grants_as_many_agai
 
     def lose() -> str:
         taken(catalog, ELSEWHERE, seconds=-1.0)
-        reap_lost_leases(catalog, 2, process="control")
+        requeue_lost_cases(catalog, 2, process="control")
         return case_of(catalog, case_id).state
 
     assert [lose(), lose()] == [CaseState.QUEUED, CaseState.PARKED]
@@ -206,7 +206,7 @@ def test_a_planned_stop_costs_no_attempt(catalog: Catalog) -> None:
 def test_who_lost_a_case_cannot_abandon_it_for_its_new_holder(catalog: Catalog) -> None:
     add_case(catalog)
     old = taken(catalog, ELSEWHERE, seconds=-1.0)
-    reap_lost_leases(catalog, 3, process="control")
+    requeue_lost_cases(catalog, 3, process="control")
     new = taken(catalog)
     abandon_lease(catalog, old, 3, process="test", problem="late")
     assert case_of(catalog, new.case_id).lease_owner == new.owner
@@ -233,10 +233,10 @@ def test_only_a_case_that_ended_badly_can_be_retried(catalog: Catalog, state: Ca
 def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -> None:
     add_case(catalog)
     lease = taken(catalog, ELSEWHERE, seconds=5.0)
-    with LeaseKeeper(catalog, lease, 5.0) as keeper:
+    with LeaseRenewer(catalog, lease, 5.0) as keeper:
         keeper.progress("refine", 0.25)
         time.sleep(7.0)
-        assert reap_lost_leases(catalog, 3, process="control") == 0
+        assert requeue_lost_cases(catalog, 3, process="control") == 0
         case = case_of(catalog, lease.case_id)
         assert (case.stage, case.stage_done) == ("refine", 0.25)
     assert case.lease_until is not None
@@ -246,7 +246,7 @@ def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -
 def test_a_lease_is_kept_while_progress_changes_and_no_longer(catalog: Catalog) -> None:
     add_case(catalog)
     lease, stalled = taken(catalog, seconds=60.0), threading.Event()
-    with LeaseKeeper(catalog, lease, 60.0, stalled_seconds=4.0, on_stall=stalled.set) as keeper:
+    with LeaseRenewer(catalog, lease, 60.0, stalled_seconds=4.0, on_stall=stalled.set) as keeper:
         for step in range(12):
             keeper.progress("refine", step / 12)
             time.sleep(0.5)
@@ -274,7 +274,7 @@ def test_the_engine_is_stopped_when_its_case_is_taken_away(
 ) -> None:
     add_case(catalog)
     lease = taken(catalog)
-    with LeaseKeeper(catalog, lease, 1.0) as keeper:
+    with LeaseRenewer(catalog, lease, 1.0) as keeper:
         keeper.progress("pose", 0.1)
         with catalog.write() as session:
             change(session, session.get_one(Case, lease.case_id))
@@ -282,7 +282,7 @@ def test_the_engine_is_stopped_when_its_case_is_taken_away(
             go_on(keeper, seconds=10)
 
 
-def go_on(keeper: LeaseKeeper, seconds: float) -> None:
+def go_on(keeper: LeaseRenewer, seconds: float) -> None:
     """What an engine does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.processes import all_processes
+from dicom_node.catalog.heartbeats import all_processes
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.verify import read_anchor, verify
+from dicom_node.processes.supervisor import WORKER
 from dicom_node.settings import Settings
-from dicom_node.supervise import WORKER
 from dicom_node.watch.status import node_status
 from dissm_engine.bundle import Bundle
 from tests.builders.ct_series import abdomen, write_ct_series
@@ -31,8 +31,8 @@ from tests.builders.senders import reconnecting_senders, storescu
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = (
     "import sys; from pathlib import Path; from dicom_node.settings import Settings; "
-    "from dicom_node.supervise import supervise; "
-    "supervise(Settings.model_validate_json(Path(sys.argv[1]).read_text()), worker=sys.argv[2])"
+    "from dicom_node.processes.supervisor import run_node; "
+    "run_node(Settings.model_validate_json(Path(sys.argv[1]).read_text()), worker=sys.argv[2])"
 )
 SLOW, FATAL = "tests.work.engines:slow_worker", "tests.work.engines:fatal_worker"
 HUNG = "tests.work.engines:hung_worker"

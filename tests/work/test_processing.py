@@ -8,11 +8,11 @@ import pytest
 from dicom_node.catalog import audit
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case, Instance, Series
-from dicom_node.processing import Engine
+from dicom_node.processes.case_processing import Engine
+from dicom_node.processes.worker_process import work_once
 from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
 from dicom_node.work.lease import LeaseLost
-from dicom_node.worker import work_once
 from dissm_engine.delineation import Verdict
 from dissm_engine.errors import NO_SURFACE, DelineationError
 from tests.builders.analytic import EllipsoidEngine

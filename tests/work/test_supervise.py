@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from dicom_node import supervise
 from dicom_node.catalog import audit
-from dicom_node.child import UNUSABLE
+from dicom_node.processes import supervisor as run_node
+from dicom_node.processes.child_process import UNUSABLE
 from dicom_node.reasons import NodeError
 from tests.builders.intake import Intake
 
@@ -26,7 +26,7 @@ class DeadProcess:
         return False
 
 
-class FallingChild(supervise._Child):
+class FallingChild(run_node._Child):
     """Ends at once whenever it is started, as if it had lived for `age` seconds; asks for the stop at `last` starts."""
 
     exitcode: int = 1
@@ -44,13 +44,13 @@ class FallingChild(supervise._Child):
 @pytest.fixture
 def falling(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FallingChild]:
     """Keeps one falling child alive until its last start; the child."""
-    monkeypatch.setattr(supervise, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(supervise, "_FIRST_REST_SECONDS", 0.0)
+    monkeypatch.setattr(run_node, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(run_node, "_FIRST_BACKOFF_SECONDS", 0.0)
 
     def keep(exitcode: int, age: float = 0.0, essential: bool = True) -> FallingChild:
         child = FallingChild("listener", "nowhere:nothing", intake.settings, essential)
         child.exitcode, child.age, child.stop = exitcode, age, threading.Event()
-        supervise._keep_alive(intake.catalog, [child], child.stop)
+        run_node._keep_alive(intake.catalog, [child], child.stop)
         return child
 
     return keep
@@ -68,7 +68,7 @@ def test_a_child_may_fall_more_often_than_a_float_can_double(intake: Intake) -> 
     child = FallingChild("control", "nowhere:nothing", intake.settings, falls=5000)
     child.process, child.started_at = DeadProcess(1), time.monotonic()  # type: ignore[assignment]
     assert child.note_end() == 1
-    assert 0 < child.rest_until - time.monotonic() <= supervise._LONGEST_REST_SECONDS
+    assert 0 < child.backoff_until - time.monotonic() <= run_node._MAX_BACKOFF_SECONDS
 
 
 def test_a_child_that_cannot_work_from_its_first_moment_ends_the_start(falling: Callable[..., FallingChild]) -> None:

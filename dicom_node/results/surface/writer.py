@@ -9,17 +9,21 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SurfaceSegmentationStorage
 
-from dicom_node.ct_stack import CtStack
 from dicom_node.results import modules
-from dicom_node.results.files import WrittenObject, save_object
-from dicom_node.results.identity import ObjectKind, ResultIdentity
+from dicom_node.results.result_identity import ObjectKind, ResultIdentity
+from dicom_node.results.written_object import WrittenObject, save_object
+from dicom_node.values.ct_stack import CtStack
 from dissm_engine.delineation import Delineation
 from dissm_engine.mesh import TriangleMesh
 
 EMPTY_PRIMITIVES = (
     "TriangleStripSequence",
-    "TriangleFanSequence", "LineSequence", "FacetSequence", "LongVertexPointIndexList", "LongEdgePointIndexList",
-)  # fmt: skip
+    "TriangleFanSequence",
+    "LineSequence",
+    "FacetSequence",
+    "LongVertexPointIndexList",
+    "LongEdgePointIndexList",
+)
 """Type 2 of the mesh primitives (PS3.3 C.27.4): present, and empty where the mesh is made of triangles."""
 
 

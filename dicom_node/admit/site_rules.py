@@ -1,0 +1,107 @@
+"""The site's own rules from settings.toml, evaluated over a stack's header in three-valued logic (C4)."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
+
+from dicom_node.admit.evidence import Evidence, RuleOutcome, tag_of, values_of
+from dicom_node.settings import Rule
+
+REGEX_SECONDS = 1.0
+_PATIENT_GROUP = 0x0010
+# A pattern may take for ever on a hostile value and cannot be stopped within a thread: it runs in a process of its own.
+_MATCH_PROGRAM = (
+    "import json, re, sys; pattern, values = json.load(sys.stdin); "
+    "print(any(re.search(pattern, value, re.IGNORECASE) for value in values))"
+)
+
+
+def evaluate(rule: Rule, header: Dataset) -> Evidence:
+    """What the rule says of a header. `seen` names no value of the patient group (0010,xxxx)."""
+    values = values_of(header, rule.attribute)
+    if rule.operator == "exists":
+        outcome, seen = (RuleOutcome.YES if values else RuleOutcome.NO), "present" if values else "missing"
+    elif not values:
+        outcome, seen = RuleOutcome.UNKNOWN, f"{rule.attribute} is missing"
+    else:
+        outcome = _OPERATORS[rule.operator](rule, values)
+        seen = "a patient attribute" if _is_patient_data(rule.attribute) else "\\".join(values)
+    return Evidence(f"rule {rule.name}", outcome.negated() if rule.negate else outcome, seen)
+
+
+def admits(rule: Rule, outcome: RuleOutcome) -> bool:
+    """Whether a stack with this outcome may go on."""
+    return outcome is RuleOutcome.YES or (outcome is RuleOutcome.UNKNOWN and rule.unknown == "admit")
+
+
+def _equals(rule: Rule, values: tuple[str, ...]) -> RuleOutcome:
+    return _known(any(_is_same(rule.value, value) for value in (*values, "\\".join(values))))
+
+
+def _one_of(rule: Rule, values: tuple[str, ...]) -> RuleOutcome:
+    wanted = rule.value if isinstance(rule.value, tuple) else (rule.value,)
+    return _known(any(_is_same(one, value) for one in wanted for value in (*values, "\\".join(values))))
+
+
+def _is_same(wanted: object, value: str) -> bool:
+    """The same text; or the same number, where the settings give a number: 120 is also "120.0"."""
+    if str(wanted) == value:
+        return True
+    if not isinstance(wanted, int | float) or isinstance(wanted, bool):
+        return False
+    try:
+        return float(value) == wanted
+    except ValueError:
+        return False
+
+
+def _in_range(rule: Rule, values: tuple[str, ...]) -> RuleOutcome:
+    """Every value must lie within; a value that is no number makes the outcome unknown."""
+    try:
+        low, high = (float(one) for one in rule.value) if isinstance(rule.value, tuple) else (math.nan, math.nan)
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return RuleOutcome.UNKNOWN
+    if any(math.isnan(one) for one in (low, high, *numbers)):
+        return RuleOutcome.UNKNOWN
+    return _known(all(low <= number <= high for number in numbers))
+
+
+def _matches(rule: Rule, values: tuple[str, ...]) -> RuleOutcome:
+    """Case-insensitive search; unknown when the pattern is broken, takes longer than REGEX_SECONDS or cannot be run."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MATCH_PROGRAM],
+            input=json.dumps([str(rule.value), values]),
+            capture_output=True,
+            text=True,
+            timeout=REGEX_SECONDS,
+            check=True,
+        )
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError, OSError):
+        return RuleOutcome.UNKNOWN
+    return _known(done.stdout.strip() == "True")
+
+
+_OPERATORS: Mapping[str, Callable[[Rule, tuple[str, ...]], RuleOutcome]] = {
+    "equals": _equals,
+    "one_of": _one_of,
+    "range": _in_range,
+    "regex": _matches,
+}
+
+
+def _known(value: bool) -> RuleOutcome:
+    return RuleOutcome.YES if value else RuleOutcome.NO
+
+
+def _is_patient_data(attribute: str) -> bool:
+    tag = tag_of(attribute)
+    return tag is not None and (tag.group == _PATIENT_GROUP or "Name" in keyword_for_tag(tag))

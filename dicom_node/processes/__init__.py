@@ -1,0 +1,1 @@
+"""The node's processes, and what puts its stages together."""

@@ -1,0 +1,74 @@
+"""Who may send (C2): called AE title, calling AE title and address; strict for everything but loopback."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from dicom_node.reasons import DISK_ALMOST_FULL, NOT_AUTHORISED, NodeError
+from dicom_node.settings import ListenSettings
+
+# (result, source, diagnostic) of A-ASSOCIATE-RJ, PS3.8 9.3.4
+CALLING_AE_UNKNOWN = (0x01, 0x01, 0x03)
+CALLED_AE_UNKNOWN = (0x01, 0x01, 0x07)
+NO_REASON_PERMANENT = (0x01, 0x01, 0x01)
+TEMPORARY_CONGESTION = (0x02, 0x03, 0x01)
+
+
+class AssociationRefusedError(NodeError):
+    """An association that is not accepted. answer: result, source and diagnostic of the A-ASSOCIATE-RJ."""
+
+    def __init__(self, answer: tuple[int, int, int], reason: Any, **facts: object) -> None:
+        self.answer = answer
+        super().__init__(reason, **facts)
+
+
+@dataclass(frozen=True)
+class AssociationPolicy:
+    """Decides about an association before it is accepted."""
+
+    settings: ListenSettings
+    spool: Path
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+    @classmethod
+    def from_settings(cls, settings: ListenSettings, spool: Path) -> AssociationPolicy:
+        """The settings have seen to it that calling_addresses holds addresses and networks."""
+        networks = tuple(ip_network(one, strict=False) for one in settings.calling_addresses)
+        return cls(settings, spool, networks)
+
+    def check(self, called_ae: str, calling_ae: str, address: str) -> None:
+        """Raises AssociationRefusedError. An empty list lets everybody in from loopback and nobody from elsewhere."""
+        facts = {"calling_ae": calling_ae, "address": address}
+        loopback = _peer(address).is_loopback
+        if called_ae != self.settings.ae_title:
+            raise AssociationRefusedError(CALLED_AE_UNKNOWN, NOT_AUTHORISED, **facts)
+        titles = self.settings.calling_ae_titles
+        if calling_ae not in titles and not (loopback and not titles):
+            raise AssociationRefusedError(CALLING_AE_UNKNOWN, NOT_AUTHORISED, **facts)
+        if not self.admits(address):
+            raise AssociationRefusedError(NO_REASON_PERMANENT, NOT_AUTHORISED, **facts)
+        self.check_disk()
+
+    def admits(self, address: str) -> bool:
+        """Whether anybody at this address may send; all that is known before an association is asked for."""
+        if not self.networks:
+            return _peer(address).is_loopback
+        return any(_peer(address) in network for network in self.networks)
+
+    def check_disk(self) -> None:
+        """Raises AssociationRefusedError (transient) when the spool's disk is below the watermark."""
+        free_mb = shutil.disk_usage(self.spool).free // 2**20
+        if free_mb < self.settings.disk_watermark_mb:
+            raise AssociationRefusedError(
+                TEMPORARY_CONGESTION, DISK_ALMOST_FULL, free_mb=free_mb, watermark_mb=self.settings.disk_watermark_mb
+            )
+
+
+def _peer(address: str) -> IPv4Address | IPv6Address:
+    """The address of a peer; on a socket of both families one of version 4 comes as ::ffff:192.0.2.1."""
+    known = ip_address(address)
+    return getattr(known, "ipv4_mapped", None) or known
