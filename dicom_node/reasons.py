@@ -25,6 +25,10 @@ class CatalogError(NodeError):
     """The database cannot be opened, or its audit chain is broken."""
 
 
+class CatalogUnavailableError(CatalogError):
+    """The database took no statement: its disk is full, it is locked for too long, or it is gone."""
+
+
 class RefusalError(NodeError):
     """A series, stack or case that is not processed, with its reason."""
 
@@ -68,6 +72,9 @@ PORT_IN_USE = Reason(
 )
 DATABASE_UNUSABLE = Reason(
     "DATABASE_UNUSABLE", "the database {database} cannot be used: {problem}", "look at node.data_folder and its rights"
+)
+DATABASE_UNAVAILABLE = Reason(
+    "DATABASE_UNAVAILABLE", "the database cannot be used: {problem}", "look at its disk, and at who else holds it"
 )
 NEVER_STARTED = Reason(
     "NEVER_STARTED",

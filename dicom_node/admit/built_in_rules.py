@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage
 
-from dicom_node.admit.evidence import Evidence, RuleOutcome, text_of, values_of
+from dicom_node.admit.header_values import text_of, values_of
 from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS, is_defined_character_set
 from dicom_node.reasons import (
     DERIVED_REFORMAT,
@@ -25,6 +25,7 @@ from dicom_node.reasons import (
 )
 from dicom_node.settings import AdmitSettings
 from dicom_node.values.equipment import AI_MARK, MANUFACTURER, MODEL
+from dicom_node.values.evidence import Evidence, RuleOutcome
 from dissm_engine.errors import Reason
 
 Check = tuple[Evidence, RefusalError | None]

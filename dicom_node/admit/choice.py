@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from dicom_node.admit.evidence import text_of
-from dicom_node.admit.phase_text import Phase, phase_from_text, seconds_of_day
+from dicom_node.admit.header_values import text_of
+from dicom_node.admit.phase_text import phase_from_text, seconds_of_day
+from dicom_node.values.evidence import StackMeasures
+from dicom_node.values.phase import Phase
 
 THIN_MM = 3.0
 SAME_ACQUISITION_SECONDS = 8.0
@@ -49,18 +51,16 @@ class Candidate:
 _PHASE_RANK: Mapping[Phase, int] = {Phase.VENOUS: 0, Phase.UNKNOWN: 1}
 
 
-def candidate_of(
-    stack_id: int, name: str, header: Dataset, numbers: Mapping[str, float], *, standing: bool
-) -> Candidate:
-    """header: the stack's middle image. numbers: `spacing_mm` and `extent_mm` of its geometry."""
+def candidate_of(stack_id: int, name: str, header: Dataset, measures: StackMeasures, *, standing: bool) -> Candidate:
+    """header: the stack's middle image. measures: of its geometry."""
     return Candidate(
         stack_id=stack_id,
         name=name,
         phase=phase_from_text(header).phase,
         acquisition_number=text_of(header, "AcquisitionNumber"),
         acquired_at=seconds_of_day(text_of(header, "AcquisitionTime")),
-        spacing_mm=float(numbers.get("spacing_mm", 0.0)),
-        extent_mm=float(numbers.get("extent_mm", 0.0)),
+        spacing_mm=measures.spacing_mm or 0.0,
+        extent_mm=measures.extent_mm or 0.0,
         sharp=bool(_SHARP.fullmatch(text_of(header, "ConvolutionKernel").split("\\")[0])),
         standing=standing,
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_node.admit.built_in_rules import check_built_in_rules
-from dicom_node.admit.evidence import Evidence, RuleOutcome
-from dicom_node.admit.phase_text import Phase, phase_from_text
+from dicom_node.admit.phase_text import phase_from_text
 from dicom_node.admit.site_rules import admits, evaluate
 from dicom_node.reasons import RULE_FAILED, RefusalError
 from dicom_node.settings import AdmitSettings
+from dicom_node.values.evidence import Evidence, RuleOutcome
+from dicom_node.values.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,6 @@ class Eligibility:
     kind_refusal: RefusalError | None
     rule_refusal: RefusalError | None
     evidence: tuple[Evidence, ...]
-
-    def evidence_json(self) -> list[dict[str, Any]]:
-        """As it is appended to `Stack.evidence`."""
-        return [line.to_json() for line in self.evidence]
 
 
 def check_eligibility(header: Dataset, settings: AdmitSettings) -> Eligibility:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from pydicom.dataset import Dataset
 
-from dicom_node.admit.phase_text import Phase, PhaseVerdict, phase_from_text
+from dicom_node.admit.phase_text import phase_from_text
 from dicom_node.reasons import PHASE_NOT_VENOUS, RefusalError
 from dicom_node.settings import AdmitSettings
+from dicom_node.values.phase import Phase, PhaseVerdict
 
 # Measured by hand in the real series of the test data (median HU):
 #   series                  liver  spleen  aorta  kidney   aorta/liver  aorta/spleen

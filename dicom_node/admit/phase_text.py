@@ -5,36 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
 from pydicom.dataset import Dataset
 
-from dicom_node.admit.evidence import text_of
-
-
-class Phase(StrEnum):
-    """Contrast phases. OTHER: surely not venous, but which one is not said (delayed, excretory)."""
-
-    VENOUS = "venous"
-    ARTERIAL = "arterial"
-    UNENHANCED = "unenhanced"
-    OTHER = "other"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseVerdict:
-    """A phase and what speaks for it, without patient data."""
-
-    phase: Phase
-    evidence: str
-
-    @property
-    def needs_review(self) -> bool:
-        """Anything but a venous phase is outside what the engine was made for."""
-        return self.phase is not Phase.VENOUS
-
+from dicom_node.admit.header_values import text_of
+from dicom_node.values.phase import Phase, PhaseVerdict
 
 # Matched against lower-case words without accents, everything else a blank: `Portal-venös` is `portal venos`.
 _WORDS: Mapping[Phase, re.Pattern[str]] = {

@@ -62,22 +62,47 @@ class StackGeometry:
     tilt_degrees: float
 
 
-def check_geometry(planes: Sequence[ImagePlane], settings: AssembleSettings) -> StackGeometry:
+@dataclass(frozen=True, slots=True)
+class GeometryLimits:
+    """What a site accepts of a consistent stack. allow_gantry_tilt: planes may be shifted against each other."""
+
+    allow_gantry_tilt: bool
+    min_slices: int
+    min_extent_mm: float
+    max_spacing_mm: float
+
+    @staticmethod
+    def of(settings: AssembleSettings) -> GeometryLimits:
+        """The limits that the settings state."""
+        return GeometryLimits(
+            allow_gantry_tilt=settings.gantry_tilt == "resample",
+            min_slices=settings.least_slices,
+            min_extent_mm=settings.least_extent_mm,
+            max_spacing_mm=settings.most_spacing_mm,
+        )
+
+    @staticmethod
+    def consistency_only(*, allow_gantry_tilt: bool) -> GeometryLimits:
+        """Any two planes that lie evenly, however far they reach."""
+        return GeometryLimits(allow_gantry_tilt, min_slices=2, min_extent_mm=0.0, max_spacing_mm=math.inf)
+
+
+def check_geometry(planes: Sequence[ImagePlane], limits: GeometryLimits) -> StackGeometry:
     """The geometry of a stack, or RefusalError with the first reason in the order of C3."""
     for check in _HEADER_CHECKS:
         check(planes)
     if len(planes) < 2:
-        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=settings.least_slices)
+        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=limits.min_slices)
     geometry = _stack_along_normal(planes)
     _check_pixels(planes)
-    if settings.gantry_tilt == "refuse" and geometry.tilt_degrees > TILT_TOLERANCE_DEGREES:
+    if not limits.allow_gantry_tilt and geometry.tilt_degrees > TILT_TOLERANCE_DEGREES:
         raise RefusalError(GANTRY_TILT, degrees=geometry.tilt_degrees)
-    if len(planes) < settings.least_slices:
-        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=settings.least_slices)
-    if geometry.extent_mm < settings.least_extent_mm:
-        raise RefusalError(TOO_SHORT, extent=geometry.extent_mm, least=settings.least_extent_mm)
-    if geometry.spacing_mm > settings.most_spacing_mm:
-        raise RefusalError(SPACING_TOO_WIDE, spacing=geometry.spacing_mm, most=settings.most_spacing_mm)
+    if len(planes) < limits.min_slices:
+        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=limits.min_slices)
+    if geometry.extent_mm < limits.min_extent_mm:
+        raise RefusalError(TOO_SHORT, extent=geometry.extent_mm, least=limits.min_extent_mm)
+    if geometry.spacing_mm > limits.max_spacing_mm:
+        raise RefusalError(SPACING_TOO_WIDE, spacing=geometry.spacing_mm, most=limits.max_spacing_mm)
     return geometry
 
 

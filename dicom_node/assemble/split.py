@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from dicom_node.assemble.geometry import ORIENTATION_TOLERANCE, StackGeometry, check_geometry
+from dicom_node.assemble.geometry import ORIENTATION_TOLERANCE, GeometryLimits, StackGeometry, check_geometry
 from dicom_node.assemble.plane import ImagePlane
 from dicom_node.reasons import RefusalError
-from dicom_node.settings import AssembleSettings
 
 WHOLE = "whole series"
 
@@ -27,38 +26,38 @@ class Part:
     geometry: StackGeometry | RefusalError
 
 
-def split_into_stacks(planes: Sequence[ImagePlane], settings: AssembleSettings, label: str = WHOLE) -> tuple[Part, ...]:
+def split_into_stacks(planes: Sequence[ImagePlane], limits: GeometryLimits, label: str = WHOLE) -> tuple[Part, ...]:
     """Parts of a series, each judged by itself.
 
     A consistent set stays whole, unless it is two interleaved ones: two phases half a step apart are as even as one
     stack. Otherwise the first attribute whose values part it so that at least one consistent stack appears decides;
     where none does, the set stays whole and is refused by its own reason.
     """
-    whole = Part(label, tuple(planes), _judge(planes, settings))
+    whole = Part(label, tuple(planes), _judge(planes, limits))
     consistent = isinstance(whole.geometry, StackGeometry)
     for name, key in _ATTRIBUTES:
         groups = _grouped(planes, key(planes))
-        if len(groups) < 2 or (consistent and not _are_interleaved(groups.values(), settings)):
+        if len(groups) < 2 or (consistent and not _are_interleaved(groups.values(), limits)):
             continue
-        if not consistent and max(map(len, groups.values())) < settings.least_slices:
+        if not consistent and max(map(len, groups.values())) < limits.min_slices:
             continue
         parts = [
             part
             for value, group in groups.items()
-            for part in split_into_stacks(group, settings, _label(label, f"{name} {value}"))
+            for part in split_into_stacks(group, limits, _label(label, f"{name} {value}"))
         ]
         if consistent or any(isinstance(part.geometry, StackGeometry) for part in parts):
             return tuple(parts)
     return (whole,)
 
 
-def _are_interleaved(groups: Iterable[Sequence[ImagePlane]], settings: AssembleSettings) -> bool:
+def _are_interleaved(groups: Iterable[Sequence[ImagePlane]], limits: GeometryLimits) -> bool:
     """Whether two groups of a consistent set are even stacks by themselves that cover the same part of the patient.
 
     How many slices a group has or how far apart they are does not matter: half of an interleaved set is coarse.
     Groups that follow one another, as the table moved, are not interleaved.
     """
-    coarse = settings.model_copy(update={"least_slices": 2, "most_spacing_mm": math.inf})
+    coarse = replace(limits, min_slices=2, max_spacing_mm=math.inf)
     ranges = sorted(_range_along_normal(group) for group in groups if isinstance(_judge(group, coarse), StackGeometry))
     return any(low < high for (_, high), (low, _) in pairwise(ranges))
 
@@ -68,9 +67,9 @@ def _range_along_normal(planes: Sequence[ImagePlane]) -> tuple[float, float]:
     return min(distances), max(distances)
 
 
-def _judge(planes: Sequence[ImagePlane], settings: AssembleSettings) -> StackGeometry | RefusalError:
+def _judge(planes: Sequence[ImagePlane], limits: GeometryLimits) -> StackGeometry | RefusalError:
     try:
-        return check_geometry(planes, settings)
+        return check_geometry(planes, limits)
     except RefusalError as refusal:
         return refusal
 

@@ -3,159 +3,143 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom.uid import UID, CTImageStorage
-from sqlalchemy import select
 
-from dicom_node.assemble.geometry import StackGeometry
+from dicom_node.assemble.geometry import GeometryLimits, StackGeometry
 from dicom_node.assemble.plane import ImagePlane, read_plane
 from dicom_node.assemble.split import WHOLE, Part, split_into_stacks
-from dicom_node.catalog.database import Catalog
-from dicom_node.catalog.states import SeriesState
-from dicom_node.catalog.tables import Instance, Series, Stack
+from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.series import StackDraft, add_stacks, images_of_series, series_without_stacks
 from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS, UnreadableDicomError, unreadable
-from dicom_node.reasons import SERIES_TOO_LARGE, NodeError, RefusalError, plain_facts
-from dicom_node.settings import Settings
+from dicom_node.reasons import SERIES_TOO_LARGE, NodeError, RefusalError
+from dicom_node.values.evidence import Evidence, RuleOutcome, StackMeasures
+from dicom_node.values.received import StoredInstance
+from dicom_node.values.recorded_reason import RecordedReason
 
 MEGABYTE = 1 << 20
 _MAX_LABEL_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
-class _Draft:
-    """A stack before it has its row. refusal: why it makes no volume; None where it does or where none is expected."""
+class StackBuilder:
+    """Makes stacks of a series' images.
 
-    label: str
-    instance_ids: tuple[int, ...]
-    refusal: NodeError | None = None
-    evidence: tuple[dict[str, Any], ...] = field(default=())
+    limits: what is accepted of a stack's geometry. spool: the folder that the images' paths count from.
+    max_series_mb: a larger series is refused as a whole.
+    """
+
+    limits: GeometryLimits
+    spool: Path
+    max_series_mb: int
+
+    def drafts_or_refusal(self, instances: Sequence[StoredInstance]) -> list[StackDraft]:
+        """One series that nobody foresaw is refused: it must not end the job that every other series waits for."""
+        try:
+            return self.drafts(instances)
+        except PARSE_ERRORS as problem:
+            used = [one for one in instances if not one.quarantined]
+            name = f"{used[0].id} to {used[-1].id}"
+            return [_draft("unreadable", used, unreadable(problem, name))]
+
+    def drafts(self, instances: Sequence[StoredInstance]) -> list[StackDraft]:
+        """Judge the images of one series. Objects that are no CT are kept together by class for admission to refuse."""
+        used = [instance for instance in instances if not instance.quarantined]
+        notes = _quarantine_note(len(instances) - len(used))
+        size = sum(one.size for one in instances) // MEGABYTE
+        if size >= self.max_series_mb:
+            large = RefusalError(SERIES_TOO_LARGE, size_mb=size, most_mb=self.max_series_mb)
+            return [_draft(WHOLE, used, large, notes)]
+        ct = [one for one in used if one.sop_class_uid in {CTImageStorage, *ENHANCED_CT}]
+        drafts = [
+            _draft(UID(name).name, [one for one in used if one.sop_class_uid == name], None, notes)
+            for name in sorted({one.sop_class_uid for one in used} - {one.sop_class_uid for one in ct})
+        ]
+        planes, unreadable_ones = self._read_planes(ct)
+        drafts += [_draft("unreadable", [instance], problem, notes) for instance, problem in unreadable_ones]
+        if planes:
+            known = {instance.id: instance for instance in ct}
+            drafts += [_of_part(part, known, notes) for part in split_into_stacks(planes, self.limits)]
+        return drafts
+
+    def _read_planes(
+        self, instances: Sequence[StoredInstance]
+    ) -> tuple[list[ImagePlane], list[tuple[StoredInstance, UnreadableDicomError]]]:
+        planes, unreadable_ones = [], []
+        for instance in instances:
+            try:
+                planes.append(read_plane(self.spool / instance.path, instance.id))
+            except UnreadableDicomError as problem:
+                unreadable_ones.append((instance, problem))
+        return planes, unreadable_ones
 
 
-def assemble_settled_series(catalog: Catalog, settings: Settings) -> int:
+def assemble_settled_series(recorder: Recorder, builder: StackBuilder) -> int:
     """Write the stacks of every settled series that has none in its present revision; how many series it were.
 
     Headers are read outside the write transaction; a series that moved on meanwhile is left for the next round.
     """
     done = 0
-    for series_id, revision in _without_stacks(catalog):
-        with catalog.read() as session:
-            series = session.get_one(Series, series_id)
-            instances = sorted(series.instances, key=lambda instance: instance.id)
-        drafts = _drafts_or_refusal(instances, settings)
-        with catalog.write() as session:
-            series = session.get_one(Series, series_id)
-            if series.state != SeriesState.SETTLED or series.revision != revision:
-                continue
-            known = {instance.id: instance for instance in instances}
-            session.add_all(_row(series, draft, known) for draft in drafts)
-            done += 1
+    with recorder.read() as view:
+        waiting = series_without_stacks(view)
+    for series in waiting:
+        with recorder.read() as view:
+            instances = images_of_series(view, series.series_id)
+        drafts = builder.drafts_or_refusal(instances)
+        with recorder.write() as tx:
+            done += add_stacks(tx, series, drafts)
     return done
 
 
-def _drafts_or_refusal(instances: Sequence[Instance], settings: Settings) -> list[_Draft]:
-    """One series that nobody foresaw is refused: it must not end the job that every other series waits for."""
-    try:
-        return draft_stacks(instances, settings)
-    except PARSE_ERRORS as problem:
-        ids = tuple(one.id for one in instances if not one.quarantined)
-        return [_Draft("unreadable", ids, unreadable(problem, f"{ids[0]} to {ids[-1]}"))]
-
-
-def draft_stacks(instances: Sequence[Instance], settings: Settings) -> list[_Draft]:
-    """Judge the images of one series. Objects that are no CT are kept together by class for admission to refuse."""
-    used = [instance for instance in instances if not instance.quarantined]
-    notes = _quarantine_note(len(instances) - len(used))
-    size, most = sum(one.size for one in instances) // MEGABYTE, settings.listen.largest_series_mb
-    if size >= most:
-        large = RefusalError(SERIES_TOO_LARGE, size_mb=size, most_mb=most)
-        return [_Draft(WHOLE, tuple(one.id for one in used), large, notes)]
-    ct = [one for one in used if one.sop_class_uid in {CTImageStorage, *ENHANCED_CT}]
-    drafts = [
-        _Draft(UID(name).name, tuple(one.id for one in used if one.sop_class_uid == name), None, notes)
-        for name in sorted({one.sop_class_uid for one in used} - {one.sop_class_uid for one in ct})
-    ]
-    planes, unreadable = _read_planes(ct, settings.node.spool)
-    drafts += [_Draft("unreadable", (instance_id,), problem, notes) for instance_id, problem in unreadable]
-    if planes:
-        drafts += [_judged(part, notes) for part in split_into_stacks(planes, settings.assemble)]
-    return drafts
-
-
-def input_digest(instances: Sequence[Instance]) -> str:
+def input_digest(instances: Sequence[StoredInstance]) -> str:
     """SHA-256 (hex) over the sorted (SOP Instance UID, digest) pairs: the same images give the same cases (C8)."""
     pairs = sorted((instance.sop_instance_uid, instance.digest) for instance in instances)
     return hashlib.sha256("\n".join(f"{uid} {digest}" for uid, digest in pairs).encode()).hexdigest()
 
 
-def _without_stacks(catalog: Catalog) -> list[tuple[int, int]]:
-    with catalog.read() as session:
-        settled = session.scalars(select(Series).where(Series.state == SeriesState.SETTLED).order_by(Series.id))
-        return [
-            (series.id, series.revision)
-            for series in settled
-            if not any(stack.revision == series.revision for stack in series.stacks)
-        ]
+def _draft(
+    label: str,
+    instances: Sequence[StoredInstance],
+    refusal: NodeError | None = None,
+    evidence: tuple[Evidence, ...] = (),
+) -> StackDraft:
+    return StackDraft(
+        label="".join(sign for sign in label if sign.isprintable())[:_MAX_LABEL_CHARACTERS],
+        instance_ids=tuple(instance.id for instance in instances),
+        input_digest=input_digest(instances),
+        refusal=RecordedReason.of(refusal) if refusal else None,
+        evidence=evidence,
+    )
 
 
-def _read_planes(
-    instances: Sequence[Instance], spool: Path
-) -> tuple[list[ImagePlane], list[tuple[int, UnreadableDicomError]]]:
-    planes, unreadable = [], []
-    for instance in instances:
-        try:
-            planes.append(read_plane(spool / instance.path, instance.id))
-        except UnreadableDicomError as problem:
-            unreadable.append((instance.id, problem))
-    return planes, unreadable
-
-
-def _judged(part: Part, notes: tuple[dict[str, Any], ...]) -> _Draft:
-    ids = tuple(plane.instance_id for plane in part.planes)
+def _of_part(part: Part, known: Mapping[int, StoredInstance], notes: tuple[Evidence, ...]) -> StackDraft:
+    instances = [known[plane.instance_id] for plane in part.planes]
     if isinstance(part.geometry, StackGeometry):
-        ordered = tuple(ids[index] for index in part.geometry.order)
-        return _Draft(part.label, ordered, None, (_geometry_row(part.geometry), *notes))
-    refused = {
-        "rule": "geometry",
-        "outcome": "no",
-        "seen": part.geometry.reason.say(**part.geometry.facts),
-        "numbers": {"slices": len(ids)},
-    }
-    return _Draft(part.label, ids, part.geometry, (refused, *notes))
+        ordered = [instances[index] for index in part.geometry.order]
+        return _draft(part.label, ordered, None, (_geometry_line(part.geometry), *notes))
+    seen = part.geometry.reason.say(**part.geometry.facts)
+    refused = Evidence("geometry", RuleOutcome.NO, seen, StackMeasures(len(instances)))
+    return _draft(part.label, instances, part.geometry, (refused, *notes))
 
 
-def _geometry_row(geometry: StackGeometry) -> dict[str, Any]:
-    numbers = {
-        "slices": len(geometry.order),
-        "spacing_mm": round(geometry.spacing_mm, 3),
-        "extent_mm": round(geometry.extent_mm, 1),
-        "tilt_degrees": round(geometry.tilt_degrees, 2),
-    }
+def _geometry_line(geometry: StackGeometry) -> Evidence:
+    measures = StackMeasures(
+        slices=len(geometry.order),
+        spacing_mm=round(geometry.spacing_mm, 3),
+        extent_mm=round(geometry.extent_mm, 1),
+        tilt_degrees=round(geometry.tilt_degrees, 2),
+    )
     seen = f"{len(geometry.order)} slices, {geometry.spacing_mm:.2f} mm apart, {geometry.extent_mm:.0f} mm in all"
     if geometry.tilt_degrees > 0.05:
         seen += f", tilted by {geometry.tilt_degrees:.1f} degrees"
-    return {"rule": "geometry", "outcome": "yes", "seen": seen, "numbers": numbers}
+    return Evidence("geometry", RuleOutcome.YES, seen, measures)
 
 
-def _quarantine_note(count: int) -> tuple[dict[str, Any], ...]:
+def _quarantine_note(count: int) -> tuple[Evidence, ...]:
     if not count:
         return ()
     seen = f"{count} images came with two contents, of which one is kept aside and not used"
-    return ({"rule": "one content an image", "outcome": "unknown", "seen": seen},)
-
-
-def _row(series: Series, draft: _Draft, known: dict[int, Instance]) -> Stack:
-    return Stack(
-        series_id=series.id,
-        revision=series.revision,
-        label="".join(sign for sign in draft.label if sign.isprintable())[:_MAX_LABEL_CHARACTERS],
-        admitted=False if draft.refusal else None,
-        reason_code=draft.refusal.reason.code if draft.refusal else None,
-        facts=plain_facts(draft.refusal) if draft.refusal else {},
-        evidence=list(draft.evidence),
-        instance_ids=list(draft.instance_ids),
-        input_digest=input_digest([known[instance_id] for instance_id in draft.instance_ids]),
-    )
+    return (Evidence("one content an image", RuleOutcome.UNKNOWN, seen),)

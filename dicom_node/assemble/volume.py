@@ -5,17 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from dicom_node.assemble.geometry import check_geometry
+from dicom_node.assemble.geometry import GeometryLimits, check_geometry
 from dicom_node.assemble.plane import pixel_problem, plane_of, read_to_pixels
 from dicom_node.dicom.header_reading import PARSE_ERRORS, read_image
 from dicom_node.reasons import NOT_HOUNSFIELD, UNREADABLE_PIXELS, RefusalError
-from dicom_node.settings import AssembleSettings
 from dicom_node.values.ct_stack import CtStack
 from dissm_engine.volume import Volume
 
@@ -30,11 +28,11 @@ MAX_ABSURD_SHARE = 0.01
 _DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, struct.error)
 
 
-def read_volume(paths: Sequence[Path], gantry_tilt: Literal["refuse", "resample"] = "refuse") -> CtStack:
+def read_volume(paths: Sequence[Path], *, allow_gantry_tilt: bool = False) -> CtStack:
     """Decode the images of one stack, in any order, to one volume.
 
-    gantry_tilt: `resample` keeps the tilted planes as they are in a sheared grid; whoever resamples the volume to an
-    upright grid straightens it. Counts and extents are not judged here, only consistency.
+    allow_gantry_tilt: keeps tilted planes as they are in a sheared grid; whoever resamples the volume to an upright
+    grid straightens it. Else they are refused. Counts and extents are not judged here, only consistency.
     Raises UnreadableDicomError, RefusalError (geometry reasons of C3, NOT_HOUNSFIELD, UNREADABLE_PIXELS).
     """
     read = [read_to_pixels(path, index) for index, path in enumerate(paths)]
@@ -42,10 +40,7 @@ def read_volume(paths: Sequence[Path], gantry_tilt: Literal["refuse", "resample"
         plane_of(header, index, pixel_problem(header, pixel_bytes, index))
         for index, (header, pixel_bytes) in enumerate(read)
     ]
-    any_length = AssembleSettings(
-        gantry_tilt=gantry_tilt, least_slices=2, least_extent_mm=1e-3, most_spacing_mm=float("inf")
-    )
-    geometry = check_geometry(planes, any_length)
+    geometry = check_geometry(planes, GeometryLimits.consistency_only(allow_gantry_tilt=allow_gantry_tilt))
     hu = np.empty((len(paths), planes[0].rows, planes[0].columns), dtype=np.int16)
     for k, index in enumerate(geometry.order):
         hu[k] = hounsfield(paths[index], index)

@@ -6,12 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import TypeAlias
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from dicom_node.catalog.database import Transaction, View
+from dicom_node.catalog.states import CaseEvent, DeliveryEvent, SeriesEvent
 from dicom_node.catalog.tables import AuditRow
+from dicom_node.values.case_history import AuditEntry
+from dicom_node.values.json_value import Facts
 
 GENESIS = "0" * 64
 COLUMNS = (
@@ -30,36 +34,71 @@ COLUMNS = (
 """What a row's hash is taken over."""
 
 
+class SubjectKind(StrEnum):
+    """What an audit row is about; `subject` then names it."""
+
+    NODE = "node"
+    ASSOCIATION = "association"
+    SERIES = "series"
+    CASE = "case"
+    DELIVERY = "delivery"
+
+
+class AuditEvent(StrEnum):
+    """What is written down apart from the moves of a series, a case or a delivery, which have events of their own."""
+
+    NODE_STARTED = "NODE_STARTED"
+    NODE_STOPPED = "NODE_STOPPED"
+    PROCESS_ENDED = "PROCESS_ENDED"
+    """A process ended unasked, as the supervisor saw it; its facts name the `child`."""
+    PROCESS_FAILED = "PROCESS_FAILED"
+    """An error ended a process, as it said itself."""
+    IMPORTED = "IMPORTED"
+    ANCHORED = "ANCHORED"
+    """The chain's head was remembered outside the database for the first time."""
+    ANCHOR_LOST = "ANCHOR_LOST"
+    """It had been remembered, and the file was gone."""
+    ASSOCIATION_OPENED = "OPENED"
+    ASSOCIATION_CLOSED = "CLOSED"
+    ASSOCIATION_REFUSED = "REFUSED"
+    IMAGE_QUARANTINED = "QUARANTINED"
+    IMAGE_REPLACED = "REPLACED"
+    STACK_ADMITTED = "STACK_ADMITTED"
+    STACK_REFUSED = "STACK_REFUSED"
+
+
+Event: TypeAlias = AuditEvent | SeriesEvent | CaseEvent | DeliveryEvent
+
+
 def utc_now() -> datetime:
     """The catalogue's clock: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 def append(
-    session: Session,
-    *,
-    process: str,
-    subject_kind: str,
+    tx: Transaction,
+    event: Event,
+    subject_kind: SubjectKind,
     subject: str,
-    event: str,
+    *,
     from_state: str | None = None,
     to_state: str | None = None,
     reason_code: str | None = None,
-    facts: dict[str, Any] | None = None,
-) -> AuditRow:
-    """Add one row to the chain inside the caller's transaction.
+    facts: Facts | None = None,
+) -> None:
+    """Add one row to the chain inside the caller's transaction, under the name of the transaction's process.
 
-    The caller's transaction must be one of `Catalog.write`, which holds the write lock, so that no two writers read
-    the same head. Raises TypeError or ValueError when the facts are not plain, finite JSON.
+    The transaction holds the write lock, so that no two writers read the same head. Raises TypeError or ValueError
+    when the facts are not plain, finite JSON.
     """
-    head = session.execute(select(AuditRow.id, AuditRow.hash).order_by(AuditRow.id.desc()).limit(1)).first()
+    head = tx.session.execute(select(AuditRow.id, AuditRow.hash).order_by(AuditRow.id.desc()).limit(1)).first()
     row = AuditRow(
         id=(head.id if head else 0) + 1,
         at=utc_now().isoformat(timespec="microseconds") + "Z",
-        process=process,
-        subject_kind=subject_kind,
+        process=tx.process,
+        subject_kind=subject_kind.value,
         subject=subject,
-        event=str(event),
+        event=event.value,
         from_state=from_state and str(from_state),
         to_state=to_state and str(to_state),
         reason_code=reason_code,
@@ -68,37 +107,42 @@ def append(
         previous_hash=head.hash if head else GENESIS,
     )
     row.hash = link_hash(row)
-    session.add(row)
-    session.flush()
-    return row
+    tx.session.add(row)
+    tx.session.flush()
 
 
-def link_hash(row: AuditRow) -> str:
+def link_hash(row: AuditRow | AuditEntry) -> str:
     """SHA-256 over the canonical JSON of a row and the previous hash."""
     return hashlib.sha256(_canonical({name: getattr(row, name) for name in COLUMNS}).encode("ascii")).hexdigest()
 
 
 def rows(
-    session: Session, *, subject_kind: str | None = None, subject: str | None = None, after: int = 0
-) -> Iterator[AuditRow]:
-    """The chain in its order, all of it or what concerns one subject, beginning behind row `after`."""
+    view: View, *, subject_kind: SubjectKind | None = None, subject: str | None = None, after: int = 0
+) -> Iterator[AuditEntry]:
+    """The chain in its order, all of it or what concerns one subject, beginning behind row `after`.
+
+    It is read as it is walked. Raises ValueError where facts are no JSON any more.
+    """
     query = select(AuditRow).where(AuditRow.id > after).order_by(AuditRow.id)
     if subject_kind is not None:
-        query = query.where(AuditRow.subject_kind == subject_kind)
+        query = query.where(AuditRow.subject_kind == subject_kind.value)
     if subject is not None:
         query = query.where(AuditRow.subject == subject)
-    yield from session.scalars(query.execution_options(yield_per=1000))
+    for row in view.session.scalars(query.execution_options(yield_per=1000)):
+        yield entry_of(row)
+        view.session.expunge(row)
 
 
-def last_rows(session: Session, count: int) -> list[AuditRow]:
+def last_rows(view: View, count: int) -> list[AuditEntry]:
     """The newest `count` rows, oldest of them first."""
-    return list(session.scalars(select(AuditRow).order_by(AuditRow.id.desc()).limit(count)))[::-1]
+    newest = view.session.scalars(select(AuditRow).order_by(AuditRow.id.desc()).limit(count))
+    return [entry_of(row) for row in newest][::-1]
 
 
-def row_as_json(row: AuditRow) -> dict[str, Any]:
-    """A row with its hash, as `dissm-node audit export` writes it: enough to recompute the chain elsewhere."""
-    return {name: getattr(row, name) for name in (*COLUMNS, "hash")}
+def entry_of(row: AuditRow) -> AuditEntry:
+    """The row as a value."""
+    return AuditEntry(**{name: getattr(row, name) for name in (*COLUMNS, "hash")})
 
 
-def _canonical(content: dict[str, Any]) -> str:
+def _canonical(content: Facts) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,16 +15,60 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from dicom_node.reasons import DATABASE_UNUSABLE, DRIVER_MISSING, CatalogError
+from dicom_node.reasons import (
+    DATABASE_UNAVAILABLE,
+    DATABASE_UNUSABLE,
+    DRIVER_MISSING,
+    CatalogError,
+    CatalogUnavailableError,
+)
 
 BUSY_MILLISECONDS = 30_000
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITES = "catalog_writes"
 _WRITE_LOCK = 0x44495353
 """PostgreSQL advisory lock that stands for SQLite's one writer at a time ("DISS")."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One consistent look at the catalogue. session: for the queries of this room only."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction(View):
+    """One transaction that writes. process: the name that every audit row of it bears."""
+
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """The catalogue as one process writes to it."""
+
+    catalog: Catalog
+    process: str
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One transaction that holds the write lock from its first moment; committed at the end, durable (C2).
+
+        Rolled back when the block raises. Writers come one after the other, so that what a transaction reads
+        cannot change before it writes, and the audit chain has one head. Raises CatalogUnavailableError.
+        """
+        with self.catalog.writing() as session:
+            yield Transaction(session, self.process)
+
+    @contextmanager
+    def read(self) -> Iterator[View]:
+        """As `Catalog.read`."""
+        with self.catalog.read() as view:
+            yield view
 
 
 class Catalog:
@@ -50,22 +95,22 @@ class Catalog:
     def _writing_engine(self) -> Engine:
         return self._engine.execution_options(**{_WRITES: True})
 
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        """One transaction that holds the write lock from its first moment; committed at the end, durable (C2).
+    def acting_as(self, process: str) -> Recorder:
+        """The same catalogue, for a process that writes to it under its name."""
+        return Recorder(self, process)
 
-        Rolled back when the block raises. Writers come one after the other, so that what a transaction reads
-        cannot change before it writes, and the audit chain has one head.
-        """
-        with self._writing.begin() as session:
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """The session of one writing transaction; use `acting_as(...).write()`. Raises CatalogUnavailableError."""
+        with _said_as_catalog_error(), self._writing.begin() as session:
             _take_write_lock(session.connection())
             yield session
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """One consistent view; what is changed in it is never stored."""
-        with self._reading() as session:
-            yield session
+    def read(self) -> Iterator[View]:
+        """One consistent view; what is changed in it is never stored. Raises CatalogUnavailableError."""
+        with _said_as_catalog_error(), self._reading() as session:
+            yield View(session)
 
     def migrate(self) -> None:
         """Bring the tables to this program's version; all steps and their record are one transaction."""
@@ -89,6 +134,16 @@ class Catalog:
             raw.cursor().execute("PRAGMA journal_mode = WAL")
         finally:
             raw.close()
+
+
+@contextmanager
+def _said_as_catalog_error() -> Iterator[None]:
+    """Whoever uses the catalogue need not know what it is made of."""
+    try:
+        yield
+    except SQLAlchemyError as problem:
+        said = problem.orig if isinstance(problem, DatabaseError) else type(problem).__name__
+        raise CatalogUnavailableError(DATABASE_UNAVAILABLE, problem=said) from problem
 
 
 def open_catalog(url: str) -> Catalog:

@@ -1,4 +1,4 @@
-"""The states of a series and of a case, and the one table of what moves them (D2)."""
+"""The states of a series, a case and a delivery, and the one table of what moves each of them (D2)."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class CaseState(StrEnum):
 class CaseEvent(StrEnum):
     """What happens to a case."""
 
+    CREATED = "CREATED"
     LEASED = "LEASED"
     WORKER_LOST = "WORKER_LOST"
     ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
@@ -61,10 +62,21 @@ class CaseEvent(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where one object on its way to one destination stands; the outbox alone moves it."""
+    """Where one object on its way to one destination stands."""
 
     WAITING = "WAITING"
     SENT = "SENT"
+    REFUSED = "REFUSED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class DeliveryEvent(StrEnum):
+    """What happens to a delivery; all but the first and the last are what a destination's answer means."""
+
+    CREATED = "CREATED"
+    DELIVERED = "DELIVERED"
+    DELIVERED_WITH_WARNING = "DELIVERED_WITH_WARNING"
+    TRY_AGAIN = "TRY_AGAIN"
     REFUSED = "REFUSED"
     WITHDRAWN = "WITHDRAWN"
 
@@ -85,7 +97,8 @@ SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState]
 }
 
 _C, _V = CaseState, CaseEvent
-CASE_TRANSITIONS: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
+CASE_TRANSITIONS: Mapping[tuple[CaseState | None, CaseEvent], CaseState] = {
+    (None, _V.CREATED): _C.QUEUED,
     (_C.QUEUED, _V.LEASED): _C.RUNNING,
     (_C.RUNNING, _V.WORKER_LOST): _C.QUEUED,
     (_C.RUNNING, _V.ATTEMPTS_EXHAUSTED): _C.PARKED,
@@ -109,4 +122,14 @@ CASE_TRANSITIONS: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
     (_C.HELD, _V.RETRIED): _C.QUEUED,
     (_C.REFUSED, _V.RETRIED): _C.QUEUED,
     **{(state, _V.OVERTAKEN): _C.SUPERSEDED for state in _C if state is not _C.SUPERSEDED},
+}
+
+_D, _W = DeliveryState, DeliveryEvent
+DELIVERY_TRANSITIONS: Mapping[tuple[DeliveryState | None, DeliveryEvent], DeliveryState] = {
+    (None, _W.CREATED): _D.WAITING,
+    (_D.WAITING, _W.DELIVERED): _D.SENT,
+    (_D.WAITING, _W.DELIVERED_WITH_WARNING): _D.SENT,
+    (_D.WAITING, _W.TRY_AGAIN): _D.WAITING,
+    (_D.WAITING, _W.REFUSED): _D.REFUSED,
+    (_D.WAITING, _W.WITHDRAWN): _D.WITHDRAWN,
 }

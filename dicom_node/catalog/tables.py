@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from dicom_node.catalog.states import CaseState, SeriesState
+from dicom_node.catalog.states import CaseState, DeliveryState, SeriesState
+from dicom_node.values.phase import Phase
+from dicom_node.values.received import AssociationEnd, Completeness
+from dicom_node.values.results import ObjectKind
+from dissm_engine.delineation import Verdict
 
 Json = dict[str, Any]
+"""A column of JSON, as SQLAlchemy hands it over; the modules beside this one make typed values of it."""
 # Every constraint has a name, so that a later migration can change it on SQLite and on PostgreSQL.
 _NAMES = {
     "ix": "%(table_name)s_%(column_0_name)s",
@@ -18,6 +36,17 @@ _NAMES = {
     "fk": "%(table_name)s_%(column_0_name)s_exists",
     "pk": "%(table_name)s_key",
 }
+
+
+def _stored(kind: type[StrEnum]) -> Enum:
+    """An enum as text of at most 16 characters: its values are checked here, not by the database."""
+    return Enum(
+        kind,
+        native_enum=False,
+        length=16,
+        validate_strings=True,
+        values_callable=lambda members: [member.value for member in members],
+    )
 
 
 class Table(DeclarativeBase):
@@ -37,8 +66,7 @@ class Association(Table):
     address: Mapped[str] = mapped_column(String(64))
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    ended: Mapped[str | None] = mapped_column(String(16))
-    """released, aborted or lost (with its process)."""
+    ended: Mapped[AssociationEnd | None] = mapped_column(_stored(AssociationEnd))
     stored: Mapped[int] = mapped_column(default=0)
     process_id: Mapped[int] = mapped_column(default=0)
 
@@ -50,16 +78,20 @@ class Series(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     series_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
     study_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
-    state: Mapped[SeriesState] = mapped_column(String(16), index=True)
+    state: Mapped[SeriesState] = mapped_column(_stored(SeriesState), index=True)
     revision: Mapped[int] = mapped_column(default=1)
     """Grows when a slice comes after the series had settled."""
     calling_ae: Mapped[str] = mapped_column(String(16))
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime] = mapped_column(index=True)
-    completeness: Mapped[str | None] = mapped_column(String(16))
-    """verified, assumed or incomplete (C3)."""
+    completeness: Mapped[Completeness | None] = mapped_column(_stored(Completeness))
     reason_code: Mapped[str | None] = mapped_column(String(64))
     facts: Mapped[Json] = mapped_column(default=dict)
+    image_count: Mapped[int] = mapped_column(default=0)
+    """Images in use, kept up with every image: counting rows would cost more with every one that is there."""
+    quarantined_count: Mapped[int] = mapped_column(default=0)
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Of all its files, also those in quarantine."""
     instances: Mapped[list[Instance]] = relationship(back_populates="series")
     stacks: Mapped[list[Stack]] = relationship(back_populates="series")
 
@@ -102,11 +134,21 @@ class Stack(Table):
     """The reason's facts: what `Reason.say` is filled with."""
     evidence: Mapped[list[Any]] = mapped_column(default=list)
     """Rule by rule: name, outcome (yes, no, unknown), what was seen. Read by `dissm-node explain`."""
-    instance_ids: Mapped[list[Any]] = mapped_column(default=list)
-    """Instance ids sorted by position along the slice normal."""
     input_digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 over the sorted (SOP Instance UID, digest) pairs."""
     series: Mapped[Series] = relationship(back_populates="stacks")
+    images: Mapped[list[StackImage]] = relationship(back_populates="stack", order_by="StackImage.position")
+
+
+class StackImage(Table):
+    """An image of a stack. position: counts from zero along the slice normal (or as received, without a geometry)."""
+
+    __tablename__ = "stack_images"
+    stack_id: Mapped[int] = mapped_column(ForeignKey("stacks.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"), index=True)
+    stack: Mapped[Stack] = relationship(back_populates="images")
+    instance: Mapped[Instance] = relationship()
 
 
 class Case(Table):
@@ -116,7 +158,7 @@ class Case(Table):
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
     """Short random name; the only name of a case in logs, metrics and file names."""
     stack_id: Mapped[int] = mapped_column(ForeignKey("stacks.id"), index=True)
-    state: Mapped[CaseState] = mapped_column(String(16), index=True)
+    state: Mapped[CaseState] = mapped_column(_stored(CaseState), index=True)
     reason_code: Mapped[str | None] = mapped_column(String(64))
     facts: Mapped[Json] = mapped_column(default=dict)
     attempt: Mapped[int] = mapped_column(default=0)
@@ -131,8 +173,8 @@ class Case(Table):
     """What the worker is doing now, for progress displays."""
     stage_done: Mapped[float] = mapped_column(Float, default=0.0)
     bundle_digest: Mapped[str | None] = mapped_column(String(64))
-    phase: Mapped[str | None] = mapped_column(String(16))
-    verdict: Mapped[str | None] = mapped_column(String(16))
+    phase: Mapped[Phase | None] = mapped_column(_stored(Phase))
+    verdict: Mapped[Verdict | None] = mapped_column(_stored(Verdict))
     volume_ml: Mapped[float | None]
     results: Mapped[Json] = mapped_column(default=dict)
     """Stage seconds, findings, tissue HU, phase evidence."""
@@ -147,8 +189,7 @@ class ResultObject(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
     attempt: Mapped[int]
-    kind: Mapped[str] = mapped_column(String(16))
-    """seg, surface, ..."""
+    kind: Mapped[ObjectKind] = mapped_column(_stored(ObjectKind))
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
     path: Mapped[str] = mapped_column(String(255))
@@ -166,11 +207,10 @@ class Delivery(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     object_id: Mapped[int] = mapped_column(ForeignKey("objects.id"), index=True)
     destination: Mapped[str] = mapped_column(String(64))
-    state: Mapped[str] = mapped_column(String(16), index=True)
-    """WAITING, SENT, REFUSED or WITHDRAWN."""
+    state: Mapped[DeliveryState] = mapped_column(_stored(DeliveryState), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     reached: Mapped[bool] = mapped_column(default=True)
-    """Whether the last attempt had an association; without one the whole destination rests."""
+    """Whether the last attempt had an association; without one nothing is sent to the destination for a while."""
     failures: Mapped[int] = mapped_column(default=0)
     """Attempts over an association that stood which the destination failed or left without an answer."""
     next_attempt_at: Mapped[datetime] = mapped_column(index=True)

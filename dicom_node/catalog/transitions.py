@@ -1,16 +1,22 @@
-"""The only place that moves a series or a case; the audit row shares the transaction."""
+"""The only place that moves a series, a case or a delivery; the audit row shares the transaction."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy.orm import Session
-
 from dicom_node.catalog import audit
-from dicom_node.catalog.states import CASE_TRANSITIONS, SERIES_TRANSITIONS, CaseEvent, SeriesEvent
-from dicom_node.catalog.tables import Case, Series
+from dicom_node.catalog.audit import SubjectKind
+from dicom_node.catalog.database import Transaction
+from dicom_node.catalog.states import (
+    CASE_TRANSITIONS,
+    DELIVERY_TRANSITIONS,
+    SERIES_TRANSITIONS,
+    CaseEvent,
+    DeliveryEvent,
+    SeriesEvent,
+)
+from dicom_node.catalog.tables import Case, Delivery, Series
 from dicom_node.reasons import FORBIDDEN_TRANSITION, NodeError
-from dissm_engine.errors import Reason
+from dicom_node.values.json_value import JsonValue
+from dicom_node.values.recorded_reason import RecordedReason
 
 
 class ForbiddenTransition(NodeError):  # noqa: N818
@@ -18,31 +24,34 @@ class ForbiddenTransition(NodeError):  # noqa: N818
 
 
 def advance_case(
-    session: Session, case: Case, event: CaseEvent, /, *, process: str, reason: Reason | None = None, **facts: Any
+    tx: Transaction, case: Case, event: CaseEvent, /, *, reason: RecordedReason | None = None, **facts: JsonValue
 ) -> None:
-    """Move the case along its table and write the audit row in the same transaction. Raises ForbiddenTransition."""
+    """Move the case along its table and write the audit row in the same transaction.
+
+    A new case (one that the session does not hold yet) is moved from nowhere: CREATED is its only event.
+    Raises ForbiddenTransition.
+    """
     before = case.state
     if (before, event) not in CASE_TRANSITIONS:
         raise ForbiddenTransition(FORBIDDEN_TRANSITION, what=f"case {case.id}", state=before, event=event)
     case.state = CASE_TRANSITIONS[before, event]
     case.reason_code = reason.code if reason else None
-    case.facts = facts if reason else {}
+    case.facts = dict(reason.facts) if reason else {}
     case.changed_at = audit.utc_now()
     audit.append(
-        session,
-        process=process,
-        subject_kind="case",
-        subject=case.id,
-        event=event,
+        tx,
+        event,
+        SubjectKind.CASE,
+        case.id,
         from_state=before,
         to_state=case.state,
         reason_code=case.reason_code,
-        facts=facts,
+        facts={**(reason.facts if reason else {}), **facts},
     )
 
 
 def advance_series(
-    session: Session, series: Series, event: SeriesEvent, /, *, process: str, reason: Reason | None = None, **facts: Any
+    tx: Transaction, series: Series, event: SeriesEvent, /, *, reason_code: str | None = None, **facts: JsonValue
 ) -> None:
     """Move the series along its table. Raises ForbiddenTransition.
 
@@ -55,16 +64,43 @@ def advance_series(
             FORBIDDEN_TRANSITION, what=f"series {series.series_instance_uid}", state=before, event=event
         )
     series.state = SERIES_TRANSITIONS[before, event]
-    series.reason_code = reason.code if reason else None
+    series.reason_code = reason_code
     if series.state != before:
         audit.append(
-            session,
-            process=process,
-            subject_kind="series",
-            subject=series.series_instance_uid,
-            event=event,
+            tx,
+            event,
+            SubjectKind.SERIES,
+            series.series_instance_uid,
             from_state=before,
             to_state=series.state,
-            reason_code=series.reason_code,
+            reason_code=reason_code,
             facts=facts,
         )
+
+
+def advance_delivery(tx: Transaction, delivery: Delivery, event: DeliveryEvent, /, *, said: str = "") -> None:
+    """Move a delivery along its table. Raises ForbiddenTransition.
+
+    The audit row's subject is the case, so that a case's history is one query. A delivery's creation has no row of its
+    own: that of its case, in the same transaction, counts and names them.
+    """
+    before = delivery.state
+    if (before, event) not in DELIVERY_TRANSITIONS:
+        raise ForbiddenTransition(FORBIDDEN_TRANSITION, what=f"delivery {delivery.id}", state=before, event=event)
+    delivery.state = DELIVERY_TRANSITIONS[before, event]
+    if event is DeliveryEvent.CREATED:
+        return
+    audit.append(
+        tx,
+        event,
+        SubjectKind.DELIVERY,
+        delivery.object.case_id,
+        facts={
+            "destination": delivery.destination,
+            "object": delivery.object.kind.value,
+            "sop_instance_uid": delivery.object.sop_instance_uid,
+            "attempt": delivery.attempts,
+            "status": delivery.last_status,
+            "said": said,
+        },
+    )

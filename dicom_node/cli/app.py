@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from sqlalchemy import make_url
-from sqlalchemy.exc import DatabaseError
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, is_sqlite, open_copy, open_existing
@@ -57,14 +56,12 @@ def main() -> None:
     """The entry of the command: an error with a reason is one line on standard error and exit code 2."""
     try:
         app()
-    except (DissmError, DatabaseError, OSError, json.JSONDecodeError) as problem:
+    except (DissmError, OSError, json.JSONDecodeError) as problem:
         print(f"dissm-node: {_in_one_line(problem)}", file=sys.stderr)
         sys.exit(2)
 
 
 def _in_one_line(problem: Exception) -> str:
-    if isinstance(problem, DatabaseError):
-        return f"the database cannot be used: {problem.orig}"
     if isinstance(problem, OSError):
         file, said = problem.filename or "a file or connection", problem.strerror or type(problem).__name__
         return str(NodeError(FILE_UNUSABLE, file=file, problem=said))
@@ -125,7 +122,7 @@ def process(
     if as_json:
         show.print_json(console, report.to_json())
     else:
-        show.print_offline(console, report.to_json(), out)
+        show.print_offline(console, report, out)
     raise typer.Exit(report.exit_code)
 
 
@@ -150,23 +147,23 @@ def cases(
     as_json: Json = False,
 ) -> None:
     """List the newest cases."""
-    from dicom_node.watch.case_history import case_lines
+    from dicom_node.catalog.histories import newest_cases
 
-    with _catalog(settings, database).read() as session:
-        lines = case_lines(session, newest)
-    show.print_json(console, lines) if as_json else show.print_cases(console, lines)
+    with _catalog(settings, database).read() as view:
+        found = newest_cases(view, newest)
+    show.print_json(console, [case.to_json() for case in found]) if as_json else show.print_cases(console, found)
 
 
 @app.command(name="show")
 def show_case(
     case: str, settings: SettingsFile = DEFAULT_SETTINGS, database: DatabaseFile = None, as_json: Json = False
 ) -> None:
-    """Tell the whole story of one case."""
-    from dicom_node.watch.case_history import case_story
+    """Tell the whole history of one case."""
+    from dicom_node.catalog.histories import case_history
 
-    with _catalog(settings, database).read() as session:
-        story = case_story(session, case)
-    show.print_json(console, story) if as_json else show.print_case(console, story)
+    with _catalog(settings, database).read() as view:
+        history = case_history(view, case)
+    show.print_json(console, history.to_json()) if as_json else show.print_case(console, history)
 
 
 @app.command()
@@ -177,11 +174,11 @@ def series(
     as_json: Json = False,
 ) -> None:
     """List the newest series, admitted and refused; `explain` takes their UIDs."""
-    from dicom_node.watch.case_history import series_lines
+    from dicom_node.catalog.histories import newest_series
 
-    with _catalog(settings, database).read() as session:
-        lines = series_lines(session, newest)
-    show.print_json(console, lines) if as_json else show.print_series_lines(console, lines)
+    with _catalog(settings, database).read() as view:
+        found = newest_series(view, newest)
+    show.print_json(console, [one.to_json() for one in found]) if as_json else show.print_series_lines(console, found)
 
 
 @app.command()
@@ -192,11 +189,11 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say rule by rule why a series was admitted or refused."""
-    from dicom_node.watch.case_history import series_story
+    from dicom_node.catalog.histories import series_history
 
-    with _catalog(settings, database).read() as session:
-        story = series_story(session, series)
-    show.print_json(console, story) if as_json else show.print_series(console, story)
+    with _catalog(settings, database).read() as view:
+        history = series_history(view, series)
+    show.print_json(console, history.to_json()) if as_json else show.print_series(console, history)
 
 
 @app.command()
@@ -207,14 +204,16 @@ def retry(
 
     A series is named by its SeriesInstanceUID: of use after a setting was changed that its refusal named.
     """
-    from dicom_node.receive.series_retry import retry_series
-    from dicom_node.work.lease import retry_case
+    from dicom_node.catalog.intake import retry_series
+    from dicom_node.catalog.leases import retry_case
 
+    recorder = _existing(load_settings(settings)).acting_as("retry")
     if "." in name:
-        retry_series(_existing(load_settings(settings)), name, process="retry")
+        with recorder.write() as tx:
+            retry_series(tx, name)
         console.print(f"series {name} will be decided again")
         return
-    state = retry_case(_existing(load_settings(settings)), name, process="retry")
+    state = retry_case(recorder, name)
     console.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
 
 
@@ -224,8 +223,8 @@ def status(settings: SettingsFile = DEFAULT_SETTINGS, as_json: Json = False) -> 
     from dicom_node.watch.status import node_status
 
     chosen = load_settings(settings)
-    with _existing(chosen).read() as session:
-        found = node_status(session, chosen)
+    with _existing(chosen).read() as view:
+        found = node_status(view, chosen)
     show.print_json(console, found.to_json()) if as_json else show.print_status(console, found)
     raise typer.Exit(0 if found.healthy else 1)
 
@@ -238,9 +237,9 @@ def audit_list(
     as_json: Json = False,
 ) -> None:
     """List the newest audit rows."""
-    with _catalog(settings, database).read() as session:
-        rows = [audit.row_as_json(row) for row in audit.last_rows(session, newest)]
-    show.print_json(console, rows) if as_json else show.print_audit(console, rows)
+    with _catalog(settings, database).read() as view:
+        rows = audit.last_rows(view, newest)
+    show.print_json(console, [row.to_json() for row in rows]) if as_json else show.print_audit(console, rows)
 
 
 @audit_app.command("verify")
@@ -249,8 +248,8 @@ def audit_verify(
 ) -> None:
     """Recompute the whole chain and compare it with its anchor. Exit code 1 if it was touched."""
     anchor = _anchor(settings, database)
-    with _catalog(settings, database).read() as session:
-        verdict = verify(session, read_anchor(anchor), must_be_anchored=database is None)
+    with _catalog(settings, database).read() as view:
+        verdict = verify(view, read_anchor(anchor), must_be_anchored=database is None)
     show.print_json(console, verdict.to_json()) if as_json else show.print_verdict(console, verdict, anchor)
     raise typer.Exit(0 if verdict.untouched else 1)
 
@@ -262,8 +261,8 @@ def audit_export(
     database: DatabaseFile = None,
 ) -> None:
     """Write every audit row as a line of JSON, with the hashes to prove them elsewhere."""
-    with _catalog(settings, database).read() as session:
-        show.write_json_lines((audit.row_as_json(row) for row in audit.rows(session)), out)
+    with _catalog(settings, database).read() as view:
+        show.write_json_lines((row.to_json() for row in audit.rows(view)), out)
 
 
 def _default_settings() -> Settings:

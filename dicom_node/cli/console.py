@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -15,10 +16,23 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node.catalog.verify import ChainVerdict
+from dicom_node.values.case_history import (
+    AuditEntry,
+    CaseHistory,
+    CaseRecord,
+    ObjectRecord,
+    SeriesHistory,
+    SeriesRecord,
+    StackRecord,
+    time_as_text,
+)
+from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.results import CaseResults
 from dicom_node.watch.status import NodeStatus
 
 if TYPE_CHECKING:
     from dicom_node.cli.check import Checked
+    from dicom_node.processes.offline import OfflineReport
 
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
 _COLOURS = {
@@ -40,23 +54,13 @@ _COLOURS = {
     "REVIEW": _BUSY,
 }
 
-_SERIES_FACTS = (
-    "series_instance_uid",
-    "state",
-    "completeness",
-    "revision",
-    "instances",
-    "quarantined",
-    "calling_ae",
-)
 
-
-def print_json(console: Console, value: Any) -> None:
+def print_json(console: Console, value: JsonValue) -> None:
     """One JSON document, not wrapped and not coloured."""
     console.out(json.dumps(value, indent=2, default=str), highlight=False)
 
 
-def write_json_lines(rows: Iterable[dict[str, Any]], out: Path | None) -> None:
+def write_json_lines(rows: Iterable[Facts], out: Path | None) -> None:
     """One JSON object a line, to a file (written aside, then renamed) or to standard output."""
     if out is None:
         for row in rows:
@@ -69,21 +73,20 @@ def write_json_lines(rows: Iterable[dict[str, Any]], out: Path | None) -> None:
 
 
 @contextmanager
-def case_progress(console: Console) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+def case_progress(console: Console) -> Iterator[Callable[[Sequence[CaseRecord]], None]]:
     """A progress display; what it yields is called with one line for each case."""
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True
     ) as progress:
         bars: dict[str, TaskID] = {}
 
-        def watch(cases: list[dict[str, Any]]) -> None:
+        def watch(cases: Sequence[CaseRecord]) -> None:
             for case in cases:
-                name = case["case"]
-                if name not in bars:
-                    bars[name] = progress.add_task(name, total=1.0)
-                done = case["stage_done"] if case["state"] in {"QUEUED", "RUNNING", "DELINEATED"} else 1.0
-                said = f"{name} {case['state']} {case['stage'] or ''}"
-                progress.update(bars[name], description=said, completed=done)
+                if case.id not in bars:
+                    bars[case.id] = progress.add_task(case.id, total=1.0)
+                done = case.stage_done if case.state in {"QUEUED", "RUNNING", "DELINEATED"} else 1.0
+                said = f"{case.id} {case.state} {case.stage or ''}"
+                progress.update(bars[case.id], description=said, completed=done)
 
         yield watch
 
@@ -104,98 +107,113 @@ def print_verdict(console: Console, verdict: ChainVerdict, anchor: Path) -> None
     console.print(f"{verdict.rows} rows, head {verdict.head[1][:16]}, the audit log is {said}", highlight=False)
 
 
-def print_offline(console: Console, report: dict[str, Any], out: Path) -> None:
+def print_offline(console: Console, report: OfflineReport, out: Path) -> None:
     """What became of the inputs of `process`."""
-    for source, found in report["imports"].items():
-        said = found if isinstance(found, str) else _short({name: count for name, count in found.items() if count})
+    for source, found in report.imports.items():
+        said = found if isinstance(found, str) else _short({n: count for n, count in asdict(found).items() if count})
         console.print(Text(f"{source}: {said}"))
-    for series in report["series"]:
-        console.print(Text(f"series {series['series_instance_uid']}: {series['state']}", "bold"))
-        for stack in series["stacks"]:
-            console.print(Text(f"  {stack['label']}: {stack['reason'] or 'admitted'}"))
-    print_cases(console, report["cases"])
+    for history in report.series:
+        console.print(Text(f"series {history.series.series_instance_uid}: {history.series.state}", "bold"))
+        for entry in history.stacks:
+            console.print(Text(f"  {entry.stack.label}: {entry.stack.reason or 'admitted'}"))
+    print_cases(console, report.cases)
     console.print(Text(f"audit and objects are in {out}"))
 
 
-def print_cases(console: Console, cases: list[dict[str, Any]]) -> None:
+def print_cases(console: Console, cases: Sequence[CaseRecord]) -> None:
     """One line a case."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("case", "state", "phase", "verdict", "volume", "since"):
         table.add_column(column, no_wrap=True)
     for case in cases:
-        working = f" {case['stage']} {case['stage_done']:.0%}" if case["stage"] else ""
+        working = f" {case.stage} {case.stage_done:.0%}" if case.stage else ""
         _add_row(
             table,
-            case["case"],
-            _coloured(case["state"], working),
-            case["phase"] or "",
-            _coloured(case["verdict"]),
-            _ml(case["volume_ml"]),
-            case["changed_at"],
+            case.id,
+            _coloured(case.state, working),
+            case.phase or "",
+            _coloured(case.verdict),
+            _ml(case.volume_ml),
+            time_as_text(case.changed_at) or "",
         )
     console.print(table if cases else "no cases")
     for case in cases:
-        if case["reason"]:
-            _line(console, Text.assemble((case["case"], "bold"), ": ", case["reason"]))
+        if case.reason:
+            _line(console, Text.assemble((case.id, "bold"), ": ", str(case.reason)))
 
 
-def print_series_lines(console: Console, found: list[dict[str, Any]]) -> None:
+def print_series_lines(console: Console, found: Sequence[SeriesRecord]) -> None:
     """One line a series, with the UID that `explain` takes."""
     for series in found:
-        state = _coloured(series["state"])
+        state = _coloured(series.state)
         state.pad_right(max(0, 10 - len(state)))
-        _line(console, Text.assemble(state, series["series_instance_uid"], f" {series['reason_code'] or ''}"))
+        _line(console, Text.assemble(state, series.series_instance_uid, f" {series.reason_code or ''}"))
     if not found:
         console.print("no series")
 
 
-def print_case(console: Console, story: dict[str, Any]) -> None:
-    """The whole story of one case."""
+def print_case(console: Console, history: CaseHistory) -> None:
+    """The whole history of one case."""
+    case = history.case
     _print_facts(
         console,
-        f"case {story['case']}",
+        f"case {case.id}",
         [
-            ("state", story["state"]),
-            ("reason", story["reason"]),
-            ("attempt", story["attempt"]),
-            ("phase", story["phase"]),
-            ("verdict", story["verdict"]),
-            ("volume", _ml(story["volume_ml"])),
-            ("created", story["created_at"]),
-            ("changed", story["changed_at"]),
-            ("series", story["series"]["series_instance_uid"]),
-            ("stack", story["stack"]["label"]),
-            ("images", story["stack"]["images"]),
-            ("bundle", story["bundle_digest"]),
+            ("state", case.state),
+            ("reason", case.reason),
+            ("attempt", case.attempt),
+            ("phase", case.phase),
+            ("verdict", case.verdict),
+            ("volume", _ml(case.volume_ml)),
+            ("created", time_as_text(case.created_at)),
+            ("changed", time_as_text(case.changed_at)),
+            ("series", history.series.series_instance_uid),
+            ("stack", history.stack.label),
+            ("images", history.stack.images),
+            ("bundle", history.bundle_digest),
         ],
     )
-    _print_results(console, story["results"])
-    print_stack(console, story["stack"])
-    _print_objects(console, story["objects"])
-    print_audit(console, story["audit"])
+    if history.results is not None:
+        _print_results(console, history.results)
+    print_stack(console, history.stack)
+    _print_objects(console, history.objects)
+    print_audit(console, history.audit)
 
 
-def print_series(console: Console, story: dict[str, Any]) -> None:
+def print_series(console: Console, history: SeriesHistory) -> None:
     """Why a series was admitted or refused, rule by rule."""
-    _print_facts(console, "series", [(name, story[name]) for name in _SERIES_FACTS])
-    for stack in story["stacks"]:
-        print_stack(console, stack)
-        for case in stack["cases"]:
-            console.print(Text(f"  case {case['case']}: {case['state']} {case['reason'] or ''}"))
-    if not story["stacks"]:
+    series = history.series
+    _print_facts(
+        console,
+        "series",
+        [
+            ("series_instance_uid", series.series_instance_uid),
+            ("state", series.state),
+            ("completeness", series.completeness),
+            ("revision", series.revision),
+            ("instances", series.instances),
+            ("quarantined", series.quarantined),
+            ("calling_ae", series.calling_ae),
+        ],
+    )
+    for entry in history.stacks:
+        print_stack(console, entry.stack)
+        for case in entry.cases:
+            console.print(Text(f"  case {case.id}: {case.state} {case.reason or ''}"))
+    if not history.stacks:
         console.print("nothing is decided yet: the series is still being received")
 
 
-def print_stack(console: Console, stack: dict[str, Any]) -> None:
+def print_stack(console: Console, stack: StackRecord) -> None:
     """The decision about one stack and what it rests on."""
-    said = {True: "admitted", False: "refused", None: "not decided yet"}[stack["admitted"]]
-    console.print(Text(f"\n{stack['label']} (revision {stack['revision']}, {stack['images']} images): {said}", "bold"))
-    if stack["reason"]:
-        console.print(Text(f"  {stack['reason']}"))
+    said = {True: "admitted", False: "refused", None: "not decided yet"}[stack.admitted]
+    console.print(Text(f"\n{stack.label} (revision {stack.revision}, {stack.images} images): {said}", "bold"))
+    if stack.reason:
+        console.print(Text(f"  {stack.reason}"))
     table = _table("rule", "outcome", "what was seen")
-    for item in stack["evidence"]:
-        _add_row(table, str(item.get("rule", "")), _coloured(item.get("outcome")), str(item.get("seen", "")))
-    if stack["evidence"]:
+    for line in stack.evidence:
+        _add_row(table, line.rule, _coloured(line.outcome), line.seen)
+    if stack.evidence:
         console.print(table)
 
 
@@ -217,53 +235,49 @@ def print_status(console: Console, status: NodeStatus) -> None:
         console.print(Text("waiting for a person: " + ", ".join(status.for_a_person), _BUSY))
 
 
-def print_audit(console: Console, rows: Iterable[dict[str, Any]]) -> None:
+def print_audit(console: Console, rows: Iterable[AuditEntry]) -> None:
     """Audit rows, oldest first: what happened, and beneath it the facts, long ones shortened (`--json` has all)."""
     for row in rows:
-        moved = f" {row['from_state'] or ''} > {row['to_state']}" if row["to_state"] else ""
+        moved = f" {row.from_state or ''} > {row.to_state}" if row.to_state else ""
         # The subject last and whole: it is what `show` and `explain` ask for.
         _line(
             console,
             Text.assemble(
-                (f"{row['id']:>6} {row['at'][:19]} ", "dim"),
-                f"{row['process']:<10} ",
-                (row["event"], "bold"),
+                (f"{row.id:>6} {row.at[:19]} ", "dim"),
+                f"{row.process:<10} ",
+                (row.event, "bold"),
                 moved,
-                (f" {row['reason_code']}" if row["reason_code"] else "", _BAD),
-                f" {row['subject_kind']} {row['subject']}",
+                (f" {row.reason_code}" if row.reason_code else "", _BAD),
+                f" {row.subject_kind} {row.subject}",
             ),
         )
-        if row["facts"]:
-            console.print(Padding(Text(_short(row["facts"]), "dim"), (0, 0, 0, 27)))
+        if row.facts:
+            console.print(Padding(Text(_short(row.facts), "dim"), (0, 0, 0, 27)))
 
 
-def _print_results(console: Console, results: dict[str, Any]) -> None:
-    if not results:
-        return
-    findings = results.get("findings", {})
+def _print_results(console: Console, results: CaseResults) -> None:
     table = _table("finding", "value", "limits", "")
-    for item in findings.get("items", []):
-        limits = f"{_number(item['low'])} ... {_number(item['high'])}"
-        mark = Text("remarkable", _BUSY) if item["remarkable"] else Text("")
-        _add_row(table, item["name"], f"{_number(item['value'])} {item['unit']}", limits, mark)
-    if findings.get("items"):
+    for item in results.findings:
+        limits = f"{_number(item.low)} ... {_number(item.high)}"
+        mark = Text("remarkable", _BUSY) if item.remarkable else Text("")
+        _add_row(table, item.name, f"{_number(item.value)} {item.unit}", limits, mark)
+    if results.findings:
         console.print(table)
-    for title, numbers in (("seconds", results.get("seconds", {})), ("tissue HU", results.get("tissue_hu", {}))):
+    for title, numbers in (("seconds", results.seconds), ("tissue HU", results.tissue_hu)):
         console.print(f"{title}: " + ", ".join(f"{name} {_number(value)}" for name, value in numbers.items()))
-    for reason in findings.get("reasons", []):
+    for reason in results.reasons:
         console.print(Text(f"  {reason}"))
 
 
-def _print_objects(console: Console, objects: list[dict[str, Any]]) -> None:
+def _print_objects(console: Console, objects: Sequence[ObjectRecord]) -> None:
     for item in objects:
         sent = [
-            (to["destination"], f"{to['state']} after {to['attempts']} {to['last_error'] or ''}".rstrip())
-            for to in item["deliveries"]
+            (to.destination, f"{to.state} after {to.attempts} {to.last_error or ''}".rstrip()) for to in item.deliveries
         ]
-        facts = [("SOP Instance UID", item["sop_instance_uid"]), ("file in the spool", item["path"]), *sent]
-        _print_facts(console, f"{item['kind']} of attempt {item['attempt']}", facts)
+        facts = [("SOP Instance UID", item.sop_instance_uid), ("file in the spool", item.path), *sent]
+        _print_facts(console, f"{item.kind} of attempt {item.attempt}", facts)
     if objects:
-        console.print(Text("proof: " + _short(objects[-1]["proof"])))
+        console.print(Text("proof: " + _short(objects[-1].proof)))
 
 
 def _table(*columns: str) -> Table:
@@ -283,7 +297,7 @@ def _line(console: Console, line: Text) -> None:
     console.print(line, soft_wrap=True)
 
 
-def _print_facts(console: Console, title: str, pairs: list[tuple[str, Any]]) -> None:
+def _print_facts(console: Console, title: str, pairs: Sequence[tuple[str, object]]) -> None:
     _line(console, Text(title, "bold"))
     shown = [(name, value) for name, value in pairs if value not in {None, ""}]
     width = max((len(name) for name, _ in shown), default=0)
@@ -291,7 +305,7 @@ def _print_facts(console: Console, title: str, pairs: list[tuple[str, Any]]) -> 
         _line(console, Text.assemble((f"  {name:<{width}}  ", "dim"), _coloured(str(value))))
 
 
-def _coloured(value: Any, more: str = "") -> Text:
+def _coloured(value: object, more: str = "") -> Text:
     text = "" if value is None else str(value)
     return Text(text + more, _COLOURS.get(text, ""))
 
@@ -304,10 +318,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _short(facts: Any) -> str:
-    if isinstance(facts, dict):
+def _short(facts: object) -> str:
+    if isinstance(facts, Mapping):
         said = (
-            f"{name} ({_short(fact)})" if isinstance(fact, dict) else f"{name} {_short(fact)}"
+            f"{name} ({_short(fact)})" if isinstance(fact, Mapping) else f"{name} {_short(fact)}"
             for name, fact in facts.items()
         )
         return ", ".join(said)

@@ -11,7 +11,9 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from dicom_node.deliver.store_status import Answer, DeliveryOutcome, result_of_status
+from dicom_node.catalog.outbox import AttemptRecord
+from dicom_node.catalog.states import DeliveryEvent
+from dicom_node.deliver.store_status import result_of_status
 from dicom_node.dicom.association_client import bounded_in_time
 from dicom_node.settings import Destination
 
@@ -35,7 +37,9 @@ class OutgoingObject:
         return dcmread(BytesIO(self.content))
 
 
-def send(destination: Destination, outgoing: Sequence[OutgoingObject]) -> Iterator[tuple[OutgoingObject, Answer]]:
+def send(
+    destination: Destination, outgoing: Sequence[OutgoingObject]
+) -> Iterator[tuple[OutgoingObject, AttemptRecord]]:
     """Offer the outgoing in turn; yields every answer as it comes.
 
     One presentation context for each pair of SOP class and transfer syntax that the objects have, so that the
@@ -43,28 +47,28 @@ def send(destination: Destination, outgoing: Sequence[OutgoingObject]) -> Iterat
     An association that is lost ends the sending: outgoing behind the one it was lost at get no answer, since they are
     not what it was lost by, and are for another association.
     """
-    objects = [(item_to_send, item_to_send.dataset()) for item_to_send in outgoing]
+    objects = [(item, item.dataset()) for item in outgoing]
     try:
         association = _associate(destination, [dataset for _, dataset in objects])
     except (OSError, ValueError) as problem:
         # A host that does not resolve, a title that is none: the settings may be mended, the network may come back.
-        yield from ((item_to_send, _unreachable(problem)) for item_to_send in outgoing)
+        yield from ((item, _unreachable(problem)) for item in outgoing)
         return
     with _closing(association):
         failure = _failure_to_associate(association)
         lost = False
-        for item_to_send, dataset in objects:
+        for item, dataset in objects:
             answer = failure or _refused_context(association, dataset)
             if answer is None and not lost:
                 answer = _store(association, dataset)
                 lost = answer.status is None
             if answer is not None:
-                yield item_to_send, answer
+                yield item, answer
 
 
-def _unreachable(problem: OSError | ValueError) -> Answer:
+def _unreachable(problem: OSError | ValueError) -> AttemptRecord:
     said = problem.strerror if isinstance(problem, OSError) else str(problem)
-    return Answer(DeliveryOutcome.TRY_AGAIN, f"no association: {said}", reached=False)
+    return AttemptRecord(DeliveryEvent.TRY_AGAIN, f"no association: {said}", reached=False)
 
 
 def _associate(destination: Destination, datasets: Sequence[Dataset]) -> Association:
@@ -98,7 +102,7 @@ def _context(dataset: Dataset) -> tuple[str, str]:
     return str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)
 
 
-def _failure_to_associate(association: Association) -> Answer | None:
+def _failure_to_associate(association: Association) -> AttemptRecord | None:
     """Why nothing can be offered over this association; None where it stands or only contexts were refused."""
     if association.is_established or association.rejected_contexts:
         return None
@@ -106,29 +110,29 @@ def _failure_to_associate(association: Association) -> Answer | None:
     if association.is_rejected and reply is not None:
         said = f"association {reply.result_str.lower()}: {reply.reason_str.lower()}"
         permanent = reply.result == _REJECTED_PERMANENT
-        return Answer(DeliveryOutcome.REFUSED if permanent else DeliveryOutcome.TRY_AGAIN, said, reached=False)
-    return Answer(DeliveryOutcome.TRY_AGAIN, "no association: nothing answers there", reached=False)
+        return AttemptRecord(DeliveryEvent.REFUSED if permanent else DeliveryEvent.TRY_AGAIN, said, reached=False)
+    return AttemptRecord(DeliveryEvent.TRY_AGAIN, "no association: nothing answers there", reached=False)
 
 
-def _store(association: Association, dataset: Dataset) -> Answer:
+def _store(association: Association, dataset: Dataset) -> AttemptRecord:
     if not association.is_established:
-        return Answer(DeliveryOutcome.TRY_AGAIN, "the association was lost before this object", reached=False)
+        return AttemptRecord(DeliveryEvent.TRY_AGAIN, "the association was lost before this object", reached=False)
     try:
         status = association.send_c_store(dataset)
     except RuntimeError:
         # Lost since the line above.
-        return Answer(DeliveryOutcome.TRY_AGAIN, "the association was lost before this object", reached=False)
+        return AttemptRecord(DeliveryEvent.TRY_AGAIN, "the association was lost before this object", reached=False)
     if "Status" not in status:
         # Perhaps stored, perhaps not: its UID is derived, so sending it again is harmless.
-        return Answer(DeliveryOutcome.TRY_AGAIN, "no answer: outcome unknown")
+        return AttemptRecord(DeliveryEvent.TRY_AGAIN, "no answer: outcome unknown")
     return result_of_status(int(status.Status))
 
 
-def _refused_context(association: Association, dataset: Dataset) -> Answer | None:
+def _refused_context(association: Association, dataset: Dataset) -> AttemptRecord | None:
     wanted = _context(dataset)
     for context in association.rejected_contexts:
         if (context.abstract_syntax, context.transfer_syntax[0]) == wanted:
             permanent = context.result in _SYNTAX_OR_CLASS_UNKNOWN
             said = f"presentation context refused: {context.status.lower()}"
-            return Answer(DeliveryOutcome.REFUSED if permanent else DeliveryOutcome.TRY_AGAIN, said)
+            return AttemptRecord(DeliveryEvent.REFUSED if permanent else DeliveryEvent.TRY_AGAIN, said)
     return None

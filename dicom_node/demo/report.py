@@ -2,65 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from dicom_node.catalog.audit import row_as_json, rows
-from dicom_node.catalog.tables import Series
+from dicom_node.catalog.audit import rows
+from dicom_node.catalog.database import View
+from dicom_node.catalog.histories import all_series_histories, case_history
 from dicom_node.catalog.verify import ChainVerdict
 from dicom_node.cli.console import print_audit
 from dicom_node.demo.returned import Returned
-from dicom_node.watch.case_history import Story, case_story, series_story
+from dicom_node.values.case_history import CaseHistory, SeriesHistory
 
 _GOOD, _BAD = "bold green", "bold red"
 
 
-def stories_of(session: Session) -> tuple[list[Story], dict[str, Story]]:
-    """Every series' story in the order they came, and every case's by its id."""
-    uids = session.scalars(select(Series.series_instance_uid).order_by(Series.id)).all()
-    series = [series_story(session, uid) for uid in uids]
-    cases = {
-        case["case"]: case_story(session, case["case"])
-        for one in series
-        for stack in one["stacks"]
-        for case in stack["cases"]
-    }
-    return series, cases
+def histories_of(view: View) -> tuple[list[SeriesHistory], dict[str, CaseHistory]]:
+    """Every series' history in the order they came, and every case's by its id."""
+    series = all_series_histories(view)
+    ids = [case.id for one in series for entry in one.stacks for case in entry.cases]
+    return series, {case_id: case_history(view, case_id) for case_id in ids}
 
 
-def print_verdicts(console: Console, series: list[Story], cases: dict[str, Story]) -> None:
+def print_verdicts(console: Console, series: Sequence[SeriesHistory], cases: Mapping[str, CaseHistory]) -> None:
     """Each series, each of its stacks with the decision and its reason, each case with what was found."""
     for number, one in enumerate(series, start=1):
-        _headline(console, f"series {number}: {one['state']}", f"{one['instances']} images, {one['completeness']}")
-        for stack in one["stacks"]:
-            said = "admitted" if stack["admitted"] else f"refused, {stack['reason_code']}"
-            console.print(Text(f"  {stack['label']}, {stack['images']} images: {said}"))
-            if stack["reason"]:
-                console.print(Text(f"    {stack['reason']}"))
-            for case in stack["cases"]:
-                _print_case(console, cases[case["case"]])
+        record = one.series
+        _headline(console, f"series {number}: {record.state}", f"{record.instances} images, {record.completeness}")
+        for entry in one.stacks:
+            stack = entry.stack
+            refused = f"refused, {stack.reason.code}" if stack.reason else "refused"
+            said = "admitted" if stack.admitted else refused
+            console.print(Text(f"  {stack.label}, {stack.images} images: {said}"))
+            if stack.reason:
+                console.print(Text(f"    {stack.reason}"))
+            for case in entry.cases:
+                _print_case(console, cases[case.id])
 
 
-def _print_case(console: Console, case: Story) -> None:
-    verdict = f", {case['verdict']}" if case["verdict"] else ""
-    _headline(console, f"  case {case['case']}: {case['state']}{verdict}", "")
-    if case["reason"]:
-        console.print(Text(f"    {case['reason_code']}: {case['reason']}"))
-    results = case["results"]
-    if not results:
+def _print_case(console: Console, history: CaseHistory) -> None:
+    case, results = history.case, history.results
+    verdict = f", {case.verdict}" if case.verdict else ""
+    _headline(console, f"  case {case.id}: {case.state}{verdict}", "")
+    if case.reason:
+        console.print(Text(f"    {case.reason.code}: {case.reason}"))
+    if results is None:
         return
-    findings, phase = results["findings"], results["phase"]
-    console.print(Text(f"    volume {case['volume_ml']:.0f} ml, phase {phase['phase']}", "bold"))
-    console.print(Text("    tissue HU: " + _numbers(results["tissue_hu"])))
-    console.print(Text("    stage seconds: " + _numbers(results["seconds"])))
-    console.print(Text(f"    findings (estimated DSC {findings['estimated_dsc']:.2f}):"))
-    for item in findings["items"]:
-        mark = "  <- remarkable" if item["remarkable"] else ""
-        console.print(Text(f"      {item['name']} {_number(item['value'])} {item['unit']}".rstrip() + mark))
+    console.print(Text(f"    volume {case.volume_ml:.0f} ml, phase {results.phase.phase}", "bold"))
+    console.print(Text("    tissue HU: " + _numbers(results.tissue_hu)))
+    console.print(Text("    stage seconds: " + _numbers(results.seconds)))
+    console.print(Text(f"    findings (estimated DSC {_number(results.estimated_dsc)}):"))
+    for item in results.findings:
+        mark = "  <- remarkable" if item.remarkable else ""
+        console.print(Text(f"      {item.name} {_number(item.value)} {item.unit}".rstrip() + mark))
 
 
 def print_returned(
@@ -77,10 +72,10 @@ def print_returned(
         console.print(Text(f"  DSC against the phantom's truth: {dsc:.4f}", "bold"))
 
 
-def print_log(console: Console, session: Session, verdict: ChainVerdict) -> None:
+def print_log(console: Console, view: View, verdict: ChainVerdict) -> None:
     """The audit rows and whether their chain is whole."""
     _headline(console, "audit", "")
-    print_audit(console, [row_as_json(row) for row in rows(session)])
+    print_audit(console, rows(view))
     if verdict.untouched:
         console.print(Text(f"audit verify: {verdict.rows} rows, untouched", _GOOD))
     for problem in verdict.problems:
@@ -92,7 +87,7 @@ def _headline(console: Console, title: str, more: str) -> None:
     console.print(Text(title, "bold").append(f"  {more}" if more else "", "dim"))
 
 
-def _numbers(values: dict[str, Any]) -> str:
+def _numbers(values: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {_number(value)}" for name, value in values.items())
 
 

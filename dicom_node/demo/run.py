@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,13 @@ from dicom_node.catalog.verify import read_anchor, verify
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.node import RunningNode, running_node, start_command, write_settings
 from dicom_node.demo.overview import draw_overview
-from dicom_node.demo.report import print_log, print_returned, print_verdicts, stories_of
+from dicom_node.demo.report import histories_of, print_log, print_returned, print_verdicts
 from dicom_node.demo.returned import Returned, dice, read_returned
 from dicom_node.demo.source import CtSource, given_source, synthetic_source
 from dicom_node.demo.watching import follow_to_the_end
-from dicom_node.reasons import DEMO_SEND_FAILED, NodeError
-from dicom_node.watch.case_history import Story
+from dicom_node.reasons import DEMO_SEND_FAILED, RESULT_REJECTED, NodeError
+from dicom_node.values.case_history import CaseHistory, CaseRecord
+from dicom_node.values.results import ObjectKind
 from dissm_engine.bundle import Bundle
 from dissm_engine.errors import DissmError
 
@@ -90,12 +91,12 @@ def _run(demo: _Demo, given: Path | None, seed: int) -> bool:
             _send(demo, node, source)
             follow_to_the_end(node, catalog, demo.console, _MAX_SECONDS)
         files = {kept.sop_instance_uid: kept.path for kept in archive.kept}
-    with catalog.read() as session:
-        series, cases = stories_of(session)
-        chain = verify(session, read_anchor(node.settings.node.audit_anchor))
+    with catalog.read() as view:
+        series, cases = histories_of(view)
+        chain = verify(view, read_anchor(node.settings.node.audit_anchor))
         print_verdicts(demo.console, series, cases)
         right = _returned_right(demo, source, cases, files)
-        print_log(demo.console, session, chain)
+        print_log(demo.console, view, chain)
     catalog.close()
     return right and chain.untouched
 
@@ -121,52 +122,55 @@ def _send(demo: _Demo, node: RunningNode, source: CtSource) -> None:
     demo.console.print(f"sent by C-STORE in {sent['seconds']:.1f} s: {answers}")
 
 
-def _returned_right(demo: _Demo, source: CtSource, cases: dict[str, Story], files: dict[str, Path]) -> bool:
+def _returned_right(demo: _Demo, source: CtSource, cases: Mapping[str, CaseHistory], files: dict[str, Path]) -> bool:
     """Print and draw what came back; whether a case came back, all of it right, and the rest ended by a reason."""
-    delivered = [case for case in cases.values() if case["state"] == CaseState.DELIVERED]
+    delivered = [history for history in cases.values() if history.case.state == CaseState.DELIVERED]
     right = bool(delivered)
-    for number, case in enumerate(delivered):
+    for number, history in enumerate(delivered):
         picture = demo.out / ("overview.png" if number == 0 else f"overview-{number + 1}.png")
-        right &= _case_right(demo, source, case, files, picture)
+        right &= _case_right(demo, source, history, files, picture)
     if not delivered:
         demo.console.print(Text("\nnothing was delivered", "bold red"))
-    return right and all(case["state"] in _BY_REASON or _rejected(case) for case in cases.values())
+    ends = [history.case for history in cases.values()]
+    return right and all(case.state in _BY_REASON or _rejected(case) for case in ends)
 
 
-def _rejected(case: Story) -> bool:
-    return case["state"] == CaseState.HELD and case["reason_code"] == "RESULT_REJECTED"
+def _rejected(case: CaseRecord) -> bool:
+    reason = case.reason.code if case.reason else None
+    return case.state == CaseState.HELD and reason == RESULT_REJECTED.code
 
 
-def _case_right(demo: _Demo, source: CtSource, case: Story, files: dict[str, Path], picture: Path) -> bool:
-    back = {
-        item["kind"]: files[item["sop_instance_uid"]] for item in case["objects"] if item["sop_instance_uid"] in files
-    }
-    missing = {"seg", "surface"} - set(back)
+def _case_right(demo: _Demo, source: CtSource, history: CaseHistory, files: dict[str, Path], picture: Path) -> bool:
+    back = {item.kind: files[item.sop_instance_uid] for item in history.objects if item.sop_instance_uid in files}
+    missing = set(ObjectKind) - set(back)
     if missing:
-        demo.console.print(Text(f"\ncase {case['case']}: not in the archive: {', '.join(sorted(missing))}", "bold red"))
+        demo.console.print(
+            Text(f"\ncase {history.case.id}: not in the archive: {', '.join(sorted(missing))}", "bold red")
+        )
         return False
     try:
-        returned = read_returned(back["seg"], back["surface"], source.images)
+        returned = read_returned(back[ObjectKind.SEG], back[ObjectKind.SURFACE], source.images)
     except DissmError as problem:
-        demo.console.print(Text(f"\ncase {case['case']}: {problem}", "bold red"))
+        demo.console.print(Text(f"\ncase {history.case.id}: {problem}", "bold red"))
         return False
     dsc = dice(returned.mask, returned.stack.volume.grid, source.truth) if source.truth else None
-    print_returned(demo.console, case["case"], returned, {kind: str(path) for kind, path in back.items()}, dsc)
+    print_returned(demo.console, history.case.id, returned, {kind: str(path) for kind, path in back.items()}, dsc)
     if returned.mask.any():
-        _draw(returned, case, dsc, picture)
+        _draw(returned, history, dsc, picture)
         demo.console.print(Text(f"  picture  {picture}"))
     return returned.right
 
 
-def _draw(returned: Returned, case: Story, dsc: float | None, picture: Path) -> None:
-    results = case["results"]
+def _draw(returned: Returned, history: CaseHistory, dsc: float | None, picture: Path) -> None:
+    results, case = history.results, history.case
+    assert results is not None, "a delivered case was delineated"
     lines = [
-        f"estimated DSC {results['findings']['estimated_dsc']:.2f}",
+        f"estimated DSC {results.estimated_dsc:.2f}",
         *([f"DSC with the truth {dsc:.3f}"] if dsc is not None else []),
-        f"phase {results['phase']['phase']}",
-        f"bundle {results['bundle']['name']} {results['bundle']['version']}",
+        f"phase {results.phase.phase}",
+        f"bundle {results.bundle_name} {results.bundle_version}",
     ]
-    title = f"Case {case['case']}: liver {returned.volume_ml:.0f} ml, {case['verdict']}"
+    title = f"Case {case.id}: liver {returned.volume_ml:.0f} ml, {case.verdict}"
     draw_overview(returned.stack.volume, returned.mask, returned.mesh, title, lines, picture)
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from sqlalchemy import select
 
 from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.histories import newest_cases, newest_series
 from dicom_node.catalog.states import CaseState, SeriesState
-from dicom_node.catalog.tables import Case, Series
 from dicom_node.demo.node import RunningNode
 from dicom_node.reasons import NODE_NOT_UP, NodeError
 
@@ -33,12 +32,12 @@ class Line:
     over: bool
 
 
-def follow_to_the_end(node: RunningNode, catalog: Catalog, console: Console, most_seconds: float) -> None:
+def follow_to_the_end(node: RunningNode, catalog: Catalog, console: Console, max_seconds: float) -> None:
     """Show progress until every series is decided and every case over.
 
-    Raises NodeError if the node ends by itself or it takes longer than `most_seconds`.
+    Raises NodeError if the node ends by itself or it takes longer than `max_seconds`.
     """
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
     with _display(console) as show:
         while True:
             lines = look(catalog)
@@ -47,22 +46,22 @@ def follow_to_the_end(node: RunningNode, catalog: Catalog, console: Console, mos
                 return
             node.check_alive()
             if time.monotonic() > deadline:
-                raise NodeError(NODE_NOT_UP, problem=f"it had not finished after {most_seconds:.0f} s")
+                raise NodeError(NODE_NOT_UP, problem=f"it had not finished after {max_seconds:.0f} s")
             time.sleep(_LOOK_SECONDS)
 
 
 def look(catalog: Catalog) -> list[Line]:
     """Every series and case, oldest first."""
-    with catalog.read() as session:
-        series = session.scalars(select(Series).order_by(Series.id))
-        lines = [
-            Line(f"series {row.id}", str(row.state), f"{len(row.instances)} images", 0.0, row.state in _DECIDED)
-            for row in series
-        ]
-        for row in session.scalars(select(Case).order_by(Case.created_at, Case.id)):
-            over = row.state not in _STILL_MOVING
-            lines.append(Line(f"case {row.id}", str(row.state), row.stage or "", 1.0 if over else row.stage_done, over))
-        return lines
+    with catalog.read() as view:
+        series, cases = newest_series(view)[::-1], newest_cases(view)[::-1]
+    lines = [
+        Line(f"series {number}", str(one.state), f"{one.instances} images", 0.0, one.state in _DECIDED)
+        for number, one in enumerate(series, start=1)
+    ]
+    for case in cases:
+        over = case.state not in _STILL_MOVING
+        lines.append(Line(f"case {case.id}", str(case.state), case.stage or "", 1.0 if over else case.stage_done, over))
+    return lines
 
 
 class _Bars:

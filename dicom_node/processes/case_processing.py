@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
-
-from sqlalchemy import select
+from typing import Protocol
 
 from dicom_node.admit.phase_gate import gate_phase
-from dicom_node.admit.phase_text import PhaseVerdict
-from dicom_node.assemble.completeness import INCOMPLETE
 from dicom_node.assemble.volume import read_volume
-from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.case_results import (
+    CaseSource,
+    DelineationRecord,
+    case_source,
+    end_case,
+    note_delineation,
+    note_proven,
+)
+from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.leases import LeaseLost
 from dicom_node.catalog.states import CaseEvent, CaseState
-from dicom_node.catalog.tables import Instance, ResultObject
-from dicom_node.catalog.transitions import advance_case
 from dicom_node.reasons import (
     NO_LIVER,
     RESULT_REJECTED,
@@ -30,17 +29,19 @@ from dicom_node.reasons import (
     NodeError,
     RefusalError,
     kind_and_place,
-    plain_facts,
 )
 from dicom_node.results.modules import empty_type_2
-from dicom_node.results.proof import Proof, prove
-from dicom_node.results.result_identity import ObjectKind
-from dicom_node.results.write import WrittenObject, write_results
+from dicom_node.results.proof import prove
+from dicom_node.results.write import write_results
 from dicom_node.settings import Settings
 from dicom_node.values.ct_stack import CtStack
-from dicom_node.work.lease import Lease, LeaseLost, end_lease, held_case
-from dissm_engine.delineation import Delineation, Findings, Progress, Verdict
-from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationError, DissmError, Reason
+from dicom_node.values.lease import Lease
+from dicom_node.values.phase import PhaseVerdict
+from dicom_node.values.received import StoredInstance
+from dicom_node.values.recorded_reason import RecordedReason
+from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
+from dissm_engine.delineation import Delineation, Progress, Verdict
+from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationError, DissmError
 from dissm_engine.volume import Volume
 
 
@@ -54,13 +55,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class CaseWork:
-    """What one round of work on a case needs. process: the name that stands in the audit rows."""
+    """What one round of work on a case needs. recorder: the catalogue, as the process that works."""
 
-    catalog: Catalog
+    recorder: Recorder
     settings: Settings
     engine: Engine
     lease: Lease
-    process: str
     progress: Progress
 
 
@@ -90,9 +90,9 @@ def process_case(work: CaseWork) -> CaseState:
     except LeaseLost:
         raise
     except RefusalError as refusal:
-        return _end(work, CaseEvent.NOT_ELIGIBLE, refusal.reason, plain_facts(refusal))
+        return _end(work, CaseEvent.NOT_ELIGIBLE, RecordedReason.of(refusal))
     except DissmError as problem:
-        return _end(work, CaseEvent.BROKEN, problem.reason, plain_facts(problem))
+        return _end(work, CaseEvent.BROKEN, RecordedReason.of(problem))
 
 
 def fail_case(work: CaseWork, problem: Exception) -> CaseState:
@@ -101,38 +101,25 @@ def fail_case(work: CaseWork, problem: Exception) -> CaseState:
     Its kind and the line it came from are recorded, never its text, which may hold what came from a header.
     Raises LeaseLost.
     """
-    return _end(work, CaseEvent.BROKEN, UNEXPECTED_ERROR, {"problem": kind_and_place(problem)})
+    reason = RecordedReason(UNEXPECTED_ERROR.code, {"problem": kind_and_place(problem)})
+    return _end(work, CaseEvent.BROKEN, reason)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What the catalogue knows of a case's images, in the order that assembling gave them."""
-
-    instances: tuple[Instance, ...]
-    input_digest: str
-    created_at: datetime
-    incomplete: bool
-    """The sender broke off, or was still sending at the hard cap (C3)."""
+def _source(work: CaseWork) -> CaseSource:
+    with work.recorder.read() as view:
+        return case_source(view, work.lease)
 
 
-def _source(work: CaseWork) -> _Source:
-    with work.catalog.read() as session:
-        case = held_case(session, work.lease)
-        ids = list(case.stack.instance_ids)
-        found = {row.id: row for row in session.scalars(select(Instance).where(Instance.id.in_(ids)))}
-        incomplete = case.stack.series.completeness == INCOMPLETE
-        return _Source(tuple(found[number] for number in ids), case.stack.input_digest, case.created_at, incomplete)
-
-
-def _read_stack(work: CaseWork, source: _Source) -> CtStack:
+def _read_stack(work: CaseWork, source: CaseSource) -> CtStack:
     work.progress("read", 0.0)
     spool = work.settings.node.spool
     for instance in source.instances:
         _check_bytes(spool / instance.path, instance)
-    return read_volume([spool / instance.path for instance in source.instances], work.settings.assemble.gantry_tilt)
+    tilted = work.settings.assemble.gantry_tilt == "resample"
+    return read_volume([spool / instance.path for instance in source.instances], allow_gantry_tilt=tilted)
 
 
-def _check_bytes(file: Path, instance: Instance) -> None:
+def _check_bytes(file: Path, instance: StoredInstance) -> None:
     """What was acknowledged to the sender is what is delineated. Raises NodeError."""
     try:
         with file.open("rb") as stream:
@@ -152,39 +139,26 @@ def _delineate(work: CaseWork, stack: CtStack) -> Delineation:
         raise
 
 
-def _note_delineation(work: CaseWork, source: _Source, found: Delineation, phase: PhaseVerdict) -> bool:
+def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, phase: PhaseVerdict) -> bool:
     """Write down what the engine found; False when its result must not leave."""
-    rejected = found.findings.verdict is Verdict.REJECT and not work.settings.results.send_rejected
-    verdict = _stricter(found.findings.verdict, doubts=_doubts(source, phase))
-    facts: dict[str, Any] = {
-        "volume_ml": round(found.volume_ml, 1),
-        "verdict": verdict,
-        "estimated_dsc": _finite(found.findings.estimated_dsc),
-        "phase": phase.phase,
-        "incomplete": source.incomplete,
-        "bundle_digest": found.bundle_digest,
-        "seconds": _numbers(found.stage_seconds),
-    }
-    with work.catalog.write() as session:
-        case = held_case(session, work.lease)
-        case.bundle_digest, case.phase, case.verdict = found.bundle_digest, phase.phase, verdict
-        case.volume_ml = found.volume_ml
-        case.results = _results(source, found, phase)
-        advance_case(session, case, CaseEvent.FIELD_READY, process=work.process, **facts)
-        if rejected:
-            end_lease(case)
-            advance_case(
-                session,
-                case,
-                CaseEvent.RESULT_REJECTED,
-                process=work.process,
-                reason=RESULT_REJECTED,
-                findings="; ".join(found.findings.reasons) or "no finding is named",
-            )
-    return not rejected
+    rejected = None
+    if found.findings.verdict is Verdict.REJECT and not work.settings.results.send_rejected:
+        said = "; ".join(found.findings.reasons) or "no finding is named"
+        rejected = RecordedReason(RESULT_REJECTED.code, {"findings": said})
+    doubts = (f"{SERIES_INCOMPLETE.say()}; {SERIES_INCOMPLETE.cure}",) if source.incomplete else ()
+    record = DelineationRecord(
+        volume_ml=found.volume_ml,
+        verdict=_stricter(found.findings.verdict, doubts=_doubts(source, phase)),
+        incomplete=source.incomplete,
+        results=CaseResults.of(found, phase, doubts),
+        rejected=rejected,
+    )
+    with work.recorder.write() as tx:
+        note_delineation(tx, work.lease, record)
+    return rejected is None
 
 
-def _doubts(source: _Source, phase: PhaseVerdict) -> bool:
+def _doubts(source: CaseSource, phase: PhaseVerdict) -> bool:
     """A phase that the engine was not made for, or a series that may lack images, needs a look."""
     return phase.needs_review or source.incomplete
 
@@ -206,83 +180,11 @@ def _prove(stack: CtStack, found: Delineation, written: tuple[WrittenObject, ...
 
 
 def _note_proven(work: CaseWork, stack: CtStack, written: tuple[WrittenObject, ...], proof: Proof) -> CaseState:
-    numbers = proof.to_json()
-    with work.catalog.write() as session:
-        case = held_case(session, work.lease)
-        end_lease(case)
-        for item in written:
-            session.add(_object_row(work, item, numbers))
-        advance_case(
-            session,
-            case,
-            CaseEvent.OBJECTS_PROVEN,
-            process=work.process,
-            proof=numbers,
-            objects={item.kind: {"sop_instance_uid": item.sop_instance_uid, "digest": item.digest} for item in written},
-            empty_in_source=empty_type_2(stack.headers[0]),
-        )
-        return CaseState(case.state)
+    with work.recorder.write() as tx:
+        spool = work.settings.node.spool
+        return note_proven(tx, work.lease, spool, written, proof, empty_type_2(stack.headers[0]))
 
 
-def _object_row(work: CaseWork, item: WrittenObject, proof: dict[str, Any]) -> ResultObject:
-    return ResultObject(
-        case_id=work.lease.case_id,
-        attempt=work.lease.attempt,
-        kind=item.kind,
-        sop_class_uid=item.sop_class_uid,
-        sop_instance_uid=item.sop_instance_uid,
-        path=str(item.path.relative_to(work.settings.node.spool)),
-        digest=item.digest,
-        proof=proof,
-        created_at=audit.utc_now(),
-    )
-
-
-def _end(work: CaseWork, event: CaseEvent, reason: Reason, facts: dict[str, Any]) -> CaseState:
-    with work.catalog.write() as session:
-        case = held_case(session, work.lease)
-        end_lease(case)
-        advance_case(session, case, event, process=work.process, reason=reason, **facts)
-        return CaseState(case.state)
-
-
-def _results(source: _Source, found: Delineation, phase: PhaseVerdict) -> dict[str, Any]:
-    findings = findings_as_json(found.findings)
-    if source.incomplete:
-        findings["reasons"].append(f"{SERIES_INCOMPLETE.say()}; {SERIES_INCOMPLETE.cure}")
-    return {
-        "seconds": _numbers(found.stage_seconds),
-        "findings": findings,
-        "tissue_hu": _numbers(found.tissue_hu),
-        "phase": {"phase": phase.phase, "evidence": phase.evidence},
-        "bundle": {"name": found.bundle_name, "version": found.bundle_version, "digest": found.bundle_digest},
-    }
-
-
-def findings_as_json(findings: Findings) -> dict[str, Any]:
-    """The engine's findings as the case table keeps them; limits that are infinite become null."""
-    items = [
-        {
-            "name": item.name,
-            "value": _finite(item.value),
-            "unit": item.unit,
-            "low": _finite(item.low),
-            "high": _finite(item.high),
-            "remarkable": item.remarkable,
-        }
-        for item in findings.items
-    ]
-    return {
-        "verdict": findings.verdict,
-        "estimated_dsc": _finite(findings.estimated_dsc),
-        "reasons": list(findings.reasons),
-        "items": items,
-    }
-
-
-def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in values.items()}
-
-
-def _finite(value: float) -> float | None:
-    return round(float(value), 4) if math.isfinite(value) else None
+def _end(work: CaseWork, event: CaseEvent, reason: RecordedReason) -> CaseState:
+    with work.recorder.write() as tx:
+        return end_case(tx, work.lease, event, reason)

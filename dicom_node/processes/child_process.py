@@ -15,12 +15,18 @@ from multiprocessing.connection import wait
 from types import FrameType
 
 import structlog
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog
-from dicom_node.catalog.heartbeats import BEAT_SECONDS, FAILED, beat, sign_off
+from dicom_node.catalog.audit import AuditEvent
+from dicom_node.catalog.database import Recorder, open_catalog
+from dicom_node.catalog.heartbeats import (
+    HEARTBEAT_SECONDS,
+    record_heartbeat,
+    record_process_failure,
+    remove_heartbeat,
+)
 from dicom_node.processes.logs import configure_logs
+from dicom_node.reasons import CatalogUnavailableError
 from dicom_node.settings import Settings
 from dissm_engine.errors import DissmError
 
@@ -28,8 +34,8 @@ UNUSABLE = 2
 """Exit code of a process that cannot work with its settings: to start it again at once would not help."""
 _ORPHAN_SECONDS = 10.0
 """How long a process whose supervisor is gone has to end its work in order."""
-ChildMain = Callable[[Settings, Catalog, str, threading.Event], None]
-"""Called with settings, catalogue, the process' name, and the event that asks it to stop."""
+ChildMain = Callable[[Settings, Recorder, threading.Event], None]
+"""Called with settings, the catalogue as this process writes to it, and the event that asks it to stop."""
 
 _log = structlog.get_logger()
 
@@ -58,19 +64,20 @@ def _run(target: str, settings: Settings, name: str) -> int:
     _stop_on_signals(stop)
     _stop_with_parent(stop)
     catalog = open_catalog(settings.node.catalog_url)
-    heart = threading.Thread(target=_beat_until, args=(catalog, name, audit.utc_now(), stop), daemon=True)
-    heart.start()
+    recorder = catalog.acting_as(name)
+    heartbeat = threading.Thread(target=_send_heartbeats, args=(recorder, audit.utc_now(), stop), daemon=True)
+    heartbeat.start()
     try:
         main: ChildMain = pkgutil.resolve_name(target)
-        main(settings, catalog, name, stop)
+        main(settings, recorder, stop)
     except Exception as problem:  # noqa: BLE001 - the edge of a process: record and stop
-        _record_end(catalog, name, problem)
+        _record_end(recorder, problem)
         return UNUSABLE if isinstance(problem, DissmError) else 1
     finally:
         stop.set()
-        heart.join()
-    with catalog.write() as session:
-        sign_off(session, name)
+        heartbeat.join()
+    with recorder.write() as tx:
+        remove_heartbeat(tx)
     catalog.close()
     return 0
 
@@ -99,33 +106,25 @@ def _stop_with_parent(stop: threading.Event) -> None:
     threading.Thread(target=follow, name="parent", daemon=True).start()
 
 
-def _beat_until(catalog: Catalog, name: str, started_at: datetime, stop: threading.Event) -> None:
+def _send_heartbeats(recorder: Recorder, started_at: datetime, stop: threading.Event) -> None:
     while True:
         try:
-            with catalog.write() as session:
-                beat(session, name, started_at)
-        except OperationalError as problem:
-            _log.warning("no heartbeat written", problem=str(problem.orig))
-        if stop.wait(BEAT_SECONDS):
+            with recorder.write() as tx:
+                record_heartbeat(tx, started_at)
+        except CatalogUnavailableError as problem:
+            _log.warning("no heartbeat written", problem=str(problem))
+        if stop.wait(HEARTBEAT_SECONDS):
             return
 
 
-def _record_end(catalog: Catalog, name: str, problem: Exception) -> None:
+def _record_end(recorder: Recorder, problem: Exception) -> None:
     by_reason = isinstance(problem, DissmError)
     # The text of an error without a reason may hold anything: it goes to the log, never to the audit.
     said = str(problem) if by_reason else type(problem).__name__
     _log.error("process stopped by an error", said=said, exc_info=None if by_reason else problem)
     try:
-        with catalog.write() as session:
-            audit.append(
-                session,
-                process=name,
-                subject_kind="node",
-                subject=name,
-                event=FAILED,
-                reason_code=problem.reason.code if isinstance(problem, DissmError) else None,
-                facts={"said": said},
-            )
-    except SQLAlchemyError as unwritten:
+        with recorder.write() as tx:
+            record_process_failure(tx, said, problem.reason.code if isinstance(problem, DissmError) else None)
+    except CatalogUnavailableError as unwritten:
         # The exit code, which the supervisor reads, must not be that of a full disk.
-        _log.error("not written to the audit", event_name=FAILED, problem=type(unwritten).__name__)
+        _log.error("not written to the audit", event_name=AuditEvent.PROCESS_FAILED, problem=str(unwritten))

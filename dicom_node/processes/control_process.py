@@ -14,16 +14,17 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node.admit.admission import admit_stacks
 from dicom_node.assemble.completeness import settle_quiet_series
-from dicom_node.assemble.stacks import assemble_settled_series
-from dicom_node.catalog.database import Catalog
+from dicom_node.assemble.geometry import GeometryLimits
+from dicom_node.assemble.stacks import StackBuilder, assemble_settled_series
+from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_unwanted_deliveries
 from dicom_node.reasons import CatalogError
 from dicom_node.settings import Destination, Settings
-from dicom_node.work.lease import requeue_lost_cases
+from dicom_node.work.lost_cases import requeue_lost_cases
 
 _INTAKE_SECONDS = 1.0
-_REAP_SECONDS = 2.0
+_REQUEUE_SECONDS = 2.0
 _DELIVER_SECONDS = 1.0
 _ANCHOR_SECONDS = 30.0
 _CLOCK_SECONDS = 1.0
@@ -32,9 +33,9 @@ _STEP_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-def run_control(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def run_control(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     """Run the jobs until asked to stop, or until one fails: its error then ends the process, which starts anew."""
-    jobs = Jobs(settings, catalog, name)
+    jobs = Jobs(settings, recorder)
     failed: list[BaseException] = []
 
     def end(event: JobExecutionEvent) -> None:
@@ -68,30 +69,31 @@ def _follow_the_clock(scheduler: BackgroundScheduler, stop: threading.Event) -> 
 class Jobs:
     """What control does again and again. Each job may be killed at any moment and run anew."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, name: str) -> None:
-        self._settings, self._catalog, self._name = settings, catalog, name
+    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+        self._settings, self._recorder = settings, recorder
         self._chain_is_broken = False
 
     def intake(self) -> None:
         """Quiet series settle, settled series become stacks, stacks are admitted or refused (C3, C4)."""
-        settle_quiet_series(self._catalog, self._settings.assemble, process=self._name)
-        assemble_settled_series(self._catalog, self._settings)
-        admit_stacks(self._catalog, self._settings, process=self._name)
+        settings, spool = self._settings, self._settings.node.spool
+        settle_quiet_series(self._recorder, settings.assemble)
+        assemble_settled_series(self._recorder, stack_builder(settings))
+        admit_stacks(self._recorder, settings.admit, spool)
 
-    def reap(self) -> None:
+    def requeue_lost(self) -> None:
         """Cases whose worker is gone are queued again or parked."""
-        count = requeue_lost_cases(self._catalog, self._settings.work.attempts, process=self._name)
+        count = requeue_lost_cases(self._recorder, self._settings.work.attempts)
         if count:
             _log.warning("leases were lost", cases=count)
 
     def outbox(self) -> None:
         """What was proven waits for its destinations; what cannot be delivered any more waits no longer (C8)."""
-        queue_proven(self._catalog, self._settings, self._name)
-        withdraw_unwanted_deliveries(self._catalog, self._settings, self._name)
+        queue_proven(self._recorder, self._settings.destinations)
+        withdraw_unwanted_deliveries(self._recorder, self._settings.destinations)
 
     def deliver(self, destination: Destination) -> None:
         """What waits for one destination goes there. A job for each: one that is slow or hangs delays no other."""
-        deliver_to(self._catalog, self._settings, destination, self._name)
+        deliver_to(self._recorder, destination, self._settings.node.spool)
 
     def anchor(self) -> None:
         """The audit chain's head is remembered outside the database (C10).
@@ -100,7 +102,7 @@ class Jobs:
         on, the anchor stays as it is, and `dissm-node status` finds the same problem for as long as it is there.
         """
         try:
-            anchor_head(self._catalog, self._settings.node.audit_anchor, process=self._name)
+            anchor_head(self._recorder, self._settings.node.audit_anchor)
         except CatalogError as problem:
             if not self._chain_is_broken:
                 _log.error("the audit chain is not anchored", said=str(problem))
@@ -109,11 +111,17 @@ class Jobs:
             self._chain_is_broken = False
 
 
+def stack_builder(settings: Settings) -> StackBuilder:
+    """What makes stacks of the series of a node with these settings."""
+    limits = GeometryLimits.of(settings.assemble)
+    return StackBuilder(limits, settings.node.spool, settings.listen.largest_series_mb)
+
+
 def _scheduler(
     jobs: Jobs, destinations: Sequence[Destination], on_error: Callable[[JobExecutionEvent], None]
 ) -> BackgroundScheduler:
     planned: list[tuple[Callable[..., None], float, tuple[Destination, ...]]] = [
-        (jobs.reap, _REAP_SECONDS, ()),
+        (jobs.requeue_lost, _REQUEUE_SECONDS, ()),
         (jobs.intake, _INTAKE_SECONDS, ()),
         (jobs.outbox, _DELIVER_SECONDS, ()),
         (jobs.anchor, _ANCHOR_SECONDS, ()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.database import Recorder
 from dicom_node.reasons import PORT_IN_USE, NodeError
 from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.settings import Settings
@@ -16,23 +16,23 @@ _PATIENCE_SECONDS = 5.0
 _TIDY_SECONDS = 5.0
 
 
-def run_listener(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def run_listener(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     """Listen until asked to stop. Raises NodeError(PORT_IN_USE, CANNOT_LISTEN), SettingsError."""
-    listener = _started(settings, catalog, stop)
+    scp = _started(settings, recorder, stop)
     try:
         while not stop.wait(_TIDY_SECONDS):
-            listener.tidy()
+            scp.tidy()
     finally:
-        listener.stop()
+        scp.stop()
 
 
-def _started(settings: Settings, catalog: Catalog, stop: threading.Event) -> StorageScp:
+def _started(settings: Settings, recorder: Recorder, stop: threading.Event) -> StorageScp:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        listener = StorageScp(settings, catalog)
+        scp = StorageScp(settings, recorder)
         try:
-            listener.start()
-            return listener
+            scp.start()
+            return scp
         except NodeError as problem:
             if problem.reason is not PORT_IN_USE or time.monotonic() > deadline:
                 raise

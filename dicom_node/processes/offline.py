@@ -12,37 +12,39 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from dicom_node.admit.admission import admit_stacks
-from dicom_node.assemble.completeness import settle_quiet_series
+from dicom_node.assemble.completeness import settle_every_series
 from dicom_node.assemble.stacks import assemble_settled_series
-from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog import audit
+from dicom_node.catalog.case_results import proven_objects
+from dicom_node.catalog.database import Recorder, View, open_catalog, sqlite_url
+from dicom_node.catalog.histories import all_series_histories, cases_in_motion, newest_cases
+from dicom_node.catalog.leases import attempts_in_all, unfinished_cases
 from dicom_node.catalog.states import CaseState
-from dicom_node.catalog.tables import Case, ResultObject, Series
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.processes.case_processing import Engine
+from dicom_node.processes.control_process import stack_builder
 from dicom_node.processes.logs import configure_logs
 from dicom_node.processes.worker_process import work_once
 from dicom_node.receive.importing import ImportCounts, ImportFailedError, import_folder
 from dicom_node.settings import Settings
-from dicom_node.watch.case_history import Story, case_lines, series_story
-from dicom_node.work.lease import requeue_lost_cases
+from dicom_node.values.case_history import CaseRecord, SeriesHistory
+from dicom_node.values.json_value import Facts
+from dicom_node.work.lost_cases import requeue_lost_cases
 from dissm_engine.errors import DissmError
 
 _log = structlog.get_logger()
 _PROCESS = "process"
 _LOOK_SECONDS = 0.3
-_UNFINISHED = (CaseState.QUEUED, CaseState.RUNNING, CaseState.DELINEATED)
 _BROKEN = (CaseState.FAILED, CaseState.PARKED)
 EngineLoader = Callable[[Settings], Engine]
-Watch = Callable[[list[Story]], None]
-"""Called now and then with one line for each case."""
+Watch = Callable[[Sequence[CaseRecord]], None]
+"""Called now and then with the cases that are being worked on or moved since the last call."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class OfflineReport:
     """What became of the inputs. imports: per input its counts, or why it could not be read."""
 
     imports: dict[str, ImportCounts | str]
-    series: tuple[Story, ...]
-    cases: tuple[Story, ...]
+    series: tuple[SeriesHistory, ...]
+    cases: tuple[CaseRecord, ...]
 
     @property
     def exit_code(self) -> int:
@@ -59,12 +61,16 @@ class OfflineReport:
         unread = [name for name, found in self.imports.items() if isinstance(found, str)]
         if len(unread) == len(self.imports):
             return 2
-        return 1 if unread or any(case["state"] in _BROKEN for case in self.cases) else 0
+        return 1 if unread or any(case.state in _BROKEN for case in self.cases) else 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Facts:
         """For `--json`."""
         imports = {name: found if isinstance(found, str) else asdict(found) for name, found in self.imports.items()}
-        return {"imports": imports, "series": list(self.series), "cases": list(self.cases)}
+        return {
+            "imports": imports,
+            "series": [series.to_json() for series in self.series],
+            "cases": [case.to_json() for case in self.cases],
+        }
 
 
 def process_folders(
@@ -78,60 +84,69 @@ def process_folders(
     out.mkdir(parents=True, exist_ok=True)
     settings.node.spool.mkdir(exist_ok=True, mode=0o700)
     catalog = open_catalog(settings.node.catalog_url)
+    recorder = catalog.acting_as(_PROCESS)
     try:
-        imports = {str(source): _import(catalog, settings, source) for source in inputs}
-        settle_quiet_series(catalog, settings.assemble, process=_PROCESS)
-        assemble_settled_series(catalog, settings)
-        admit_stacks(catalog, settings, process=_PROCESS)
-        _work(catalog, settings, load, jobs, watch)
-        _copy_objects(catalog, settings, out)
-        anchor_head(catalog, settings.node.audit_anchor, process=_PROCESS)
-        with catalog.read() as session:
-            return OfflineReport(imports, tuple(_all_series(session)), tuple(case_lines(session, 1_000_000)))
+        imports = {str(source): _import(recorder, settings, source) for source in inputs}
+        settle_every_series(recorder)
+        assemble_settled_series(recorder, stack_builder(settings))
+        admit_stacks(recorder, settings.admit, settings.node.spool)
+        _work(recorder, settings, load, jobs, watch)
+        _copy_objects(recorder, settings.node.spool, out)
+        anchor_head(recorder, settings.node.audit_anchor)
+        with recorder.read() as view:
+            return OfflineReport(imports, tuple(all_series_histories(view)), tuple(newest_cases(view)))
     finally:
         catalog.close()
 
 
 def offline_settings(settings: Settings, out: Path, jobs: int) -> Settings:
-    """The site's rules, but everything in `out`, nothing to wait for and nobody to send to."""
+    """The site's rules, but everything in `out`, the threads shared by the jobs, and nobody to send to."""
     node = settings.node.model_copy(
         update={"data_folder": out.absolute(), "database_url": sqlite_url(out / "audit.sqlite")}
     )
-    assemble = settings.assemble.model_copy(update={"quiet_seconds": 0.0, "hard_cap_seconds": float("1e9")})
     work = settings.work.model_copy(update={"threads": max(1, settings.work.threads // jobs)})
-    return settings.model_copy(update={"node": node, "assemble": assemble, "work": work, "destinations": ()})
+    return settings.model_copy(update={"node": node, "work": work, "destinations": ()})
 
 
-def _import(catalog: Catalog, settings: Settings, source: Path) -> ImportCounts | str:
+def _import(recorder: Recorder, settings: Settings, source: Path) -> ImportCounts | str:
     try:
-        return import_folder(catalog, settings.node.spool, source, process=_PROCESS)
+        return import_folder(recorder, settings.node.spool, source)
     except ImportFailedError as problem:
         return str(problem)
 
 
-def _work(catalog: Catalog, settings: Settings, load: EngineLoader, jobs: int, watch: Watch) -> None:
+def _work(recorder: Recorder, settings: Settings, load: EngineLoader, jobs: int, watch: Watch) -> None:
     """Work until no case waits; a case whose worker died or fell is tried again like anywhere else."""
-    while _waiting(catalog):
-        attempts = _attempts(catalog)
-        requeue_lost_cases(catalog, settings.work.attempts, process=_PROCESS)
+    while _count(recorder, unfinished_cases):
+        attempts = _count(recorder, attempts_in_all)
+        requeue_lost_cases(recorder, settings.work.attempts)
         stop = threading.Event()
         with _executor(jobs) as pool:
             own = stop if jobs == 1 else None
             running = {pool.submit(_work_off, settings, load, f"{_PROCESS}-{n + 1}", own) for n in range(jobs)}
+            seen_until = audit.utc_now()
             try:
                 while wait(running, timeout=_LOOK_SECONDS).not_done:
-                    watch(_lines(catalog))
+                    seen_until = _report(recorder, watch, seen_until)
             except KeyboardInterrupt:
                 stop.set()
                 raise
-        watch(_lines(catalog))
+        _report(recorder, watch, seen_until)
         for ended in running:
             problem = ended.exception()
             # Where no case was even taken, the next round would end like this one.
-            if isinstance(problem, DissmError) or (problem and _attempts(catalog) == attempts):
+            if isinstance(problem, DissmError) or (problem and _count(recorder, attempts_in_all) == attempts):
                 raise problem
             if problem:
                 _log.error("a worker fell, its case is tried again", exc_info=problem)
+
+
+def _report(recorder: Recorder, watch: Watch, since: datetime) -> datetime:
+    """Show what moved since then; the time up to which it was seen."""
+    now = audit.utc_now()
+    with recorder.read() as view:
+        watch(cases_in_motion(view, since))
+    return now
 
 
 def _executor(jobs: int) -> Executor:
@@ -144,43 +159,24 @@ def _work_off(settings: Settings, load: EngineLoader, name: str, stop: threading
     """Work off every queued case; runs in a thread of its own or in a process of its own."""
     configure_logs("warning", name)
     catalog = open_catalog(settings.node.catalog_url)
-    engine = load(settings)
-    while (stop is None or not stop.is_set()) and work_once(settings, catalog, name, engine, stop):
+    engine, recorder = load(settings), catalog.acting_as(name)
+    while (stop is None or not stop.is_set()) and work_once(settings, recorder, engine, stop):
         pass
     catalog.close()
 
 
-def _waiting(catalog: Catalog) -> int:
-    with catalog.read() as session:
-        return session.scalar(select(func.count()).select_from(Case).where(Case.state.in_(_UNFINISHED))) or 0
+def _count(recorder: Recorder, count: Callable[[View], int]) -> int:
+    with recorder.read() as view:
+        return count(view)
 
 
-def _attempts(catalog: Catalog) -> int:
-    """How often any case was ever taken."""
-    with catalog.read() as session:
-        return session.scalar(select(func.sum(Case.attempt))) or 0
-
-
-def _lines(catalog: Catalog) -> list[Story]:
-    with catalog.read() as session:
-        return case_lines(session, 1_000_000)
-
-
-def _copy_objects(catalog: Catalog, settings: Settings, out: Path) -> None:
-    with catalog.read() as session:
-        proven = session.execute(
-            select(Case.id, ResultObject.kind, ResultObject.path)
-            .join(ResultObject, ResultObject.case_id == Case.id)
-            .where(Case.state == CaseState.PROVEN, ResultObject.attempt == Case.attempt)
-        ).all()
-    for case_id, kind, path in proven:
-        target = out / case_id / f"{kind}.dcm"
+def _copy_objects(recorder: Recorder, spool: Path, out: Path) -> None:
+    with recorder.read() as view:
+        proven = proven_objects(view)
+    for item in proven:
+        target = out / item.case_id / f"{item.kind}.dcm"
         target.parent.mkdir(exist_ok=True, mode=0o700)
         aside = target.with_suffix(".new")
         # `copy` takes the mode along: readable by its owner only (C10).
-        shutil.copy(settings.node.spool / path, aside)
+        shutil.copy(spool / item.path, aside)
         aside.replace(target)
-
-
-def _all_series(session: Session) -> list[Story]:
-    return [series_story(session, uid) for uid in session.scalars(select(Series.series_instance_uid))]

@@ -17,14 +17,13 @@ from types import FrameType
 from typing import Literal
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog
-from dicom_node.catalog.heartbeats import ENDED, last_failure
+from dicom_node.catalog.audit import AuditEvent
+from dicom_node.catalog.database import Recorder, open_catalog
+from dicom_node.catalog.heartbeats import last_failure, record_node_event
 from dicom_node.processes.child_process import UNUSABLE, run_child
 from dicom_node.processes.logs import configure_logs
-from dicom_node.reasons import CHILD_UNUSABLE, NODE_RUNNING, NodeError
+from dicom_node.reasons import CHILD_UNUSABLE, NODE_RUNNING, CatalogUnavailableError, NodeError
 from dicom_node.settings import NodeSettings, Settings
 
 _LOOK_SECONDS = 0.2
@@ -51,18 +50,19 @@ def run_node(settings: Settings, role: Role = "all", worker: str = WORKER) -> No
     configure_logs(settings.node.log_level, "supervisor")
     with _node_lock(settings.node, role):
         catalog = open_catalog(settings.node.catalog_url)
+        recorder = catalog.acting_as("supervisor")
         stop = _stop_on_signals()
-        _record(catalog, "NODE_STARTED", role=role)
+        _record(recorder, AuditEvent.NODE_STARTED, role=role)
         children = [
             # Without a worker (broken bundle) the node still receives: cases queue, `status` says why.
             _Child(name, target, settings, essential=target != worker or role == "worker")
             for name, target in planned_children(settings, role, worker)
         ]
         try:
-            _keep_alive(catalog, children, stop)
+            _keep_alive(recorder, children, stop)
         finally:
             _stop_all(children)
-            _record(catalog, "NODE_STOPPED", role=role)
+            _record(recorder, AuditEvent.NODE_STOPPED, role=role)
             catalog.close()
 
 
@@ -115,7 +115,7 @@ class _Child:
         return code
 
 
-def _keep_alive(catalog: Catalog, children: list[_Child], stop: threading.Event) -> None:
+def _keep_alive(recorder: Recorder, children: list[_Child], stop: threading.Event) -> None:
     while not stop.is_set():
         for child in children:
             if child.process is None:
@@ -124,11 +124,11 @@ def _keep_alive(catalog: Catalog, children: list[_Child], stop: threading.Event)
             elif not child.process.is_alive():
                 code = child.note_end()
                 _log.error("process ended", child=child.name, exit_code=code, falls=child.falls)
-                _record(catalog, ENDED, child=child.name, exit_code=code, falls=child.falls)
+                _record(recorder, AuditEvent.PROCESS_ENDED, child=child.name, exit_code=code, falls=child.falls)
                 # One that worked for long had settings that let it work: it is worth another start.
                 if code == UNUSABLE and child.essential and child.starts == 1 and not child.steady:
-                    with catalog.read() as session:
-                        problem = last_failure(session, child.name)
+                    with recorder.read() as view:
+                        problem = last_failure(view, child.name)
                     raise NodeError(CHILD_UNUSABLE, child=child.name, problem=problem)
         stop.wait(_LOOK_SECONDS)
 
@@ -177,12 +177,10 @@ def _node_lock(node: NodeSettings, role: Role) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _record(catalog: Catalog, event: str, **facts: str | int) -> None:
+def _record(recorder: Recorder, event: AuditEvent, **facts: str | int) -> None:
     """Into the audit, or at least into the log: with a full disk the listener must still live to answer 0xA700."""
     try:
-        with catalog.write() as session:
-            audit.append(
-                session, process="supervisor", subject_kind="node", subject="node", event=event, facts=dict(facts)
-            )
-    except SQLAlchemyError as problem:
-        _log.error("not written to the audit", event_name=event, problem=type(problem).__name__, **facts)
+        with recorder.write() as tx:
+            record_node_event(tx, event, **facts)
+    except CatalogUnavailableError as problem:
+        _log.error("not written to the audit", event_name=event, problem=str(problem), **facts)

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.leases import LeaseLost, abandon_lease, take_lease
 from dicom_node.catalog.states import CaseState
 from dicom_node.processes.case_processing import CaseWork, Engine, fail_case, process_case
+from dicom_node.reasons import CatalogUnavailableError
 from dicom_node.settings import Settings
-from dicom_node.work.lease import Lease, LeaseLost, abandon_lease, take_lease
+from dicom_node.values.lease import Lease
 from dicom_node.work.lease_renewer import LeaseRenewer
 from dicom_node.work.process_identity import this_process
 from dissm_engine.delineation import Progress
@@ -23,9 +24,9 @@ _IDLE_SECONDS = 0.5
 _log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def run_worker(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     """One worker process: load the engine once, then work until asked to stop. Raises BundleError, and what escapes."""
-    work_until_stopped(settings, catalog, name, stop, load_engine(settings))
+    work_until_stopped(settings, recorder, stop, load_engine(settings))
 
 
 def load_engine(settings: Settings) -> Engine:
@@ -39,17 +40,16 @@ def load_engine(settings: Settings) -> Engine:
     return Delineator(Bundle.load(settings.node.bundle), device=settings.work.device)
 
 
-def work_until_stopped(settings: Settings, catalog: Catalog, name: str, stop: threading.Event, engine: Engine) -> None:
+def work_until_stopped(settings: Settings, recorder: Recorder, stop: threading.Event, engine: Engine) -> None:
     """Take one case after the other. The case in hand is abandoned, to be queued again, when a stop is asked."""
     while not stop.is_set():
-        if not work_once(settings, catalog, name, engine, stop, end=_end_this_process):
+        if not work_once(settings, recorder, engine, stop, end=_end_this_process):
             stop.wait(_IDLE_SECONDS)
 
 
 def work_once(
     settings: Settings,
-    catalog: Catalog,
-    name: str,
+    recorder: Recorder,
     engine: Engine,
     stop: threading.Event | None = None,
     end: Callable[[], None] | None = None,
@@ -60,32 +60,30 @@ def work_once(
     disk, database) gives the case back (it is tried again, at most `work.attempts` times) and escapes.
     end: ends the process when the case makes no progress for `work.stalled_minutes`; called by another thread.
     """
-    lease = take_lease(catalog, str(this_process()), settings.work.lease_seconds, process=name)
+    lease = take_lease(recorder, str(this_process()), settings.work.lease_seconds)
     if lease is None:
         return False
     over = False
     seconds, stalled = settings.work.lease_seconds, 60 * settings.work.stalled_minutes
-    give_up = partial(_give_up_stalled, settings, catalog, name, lease, end)
+    give_up = partial(_give_up_stalled, settings, recorder, lease, end)
     try:
-        with LeaseRenewer(catalog, lease, seconds, stalled, give_up) as keeper:
-            work = CaseWork(catalog, settings, engine, lease, name, _stoppable(keeper.progress, stop))
+        with LeaseRenewer(recorder, lease, seconds, stalled, give_up) as keeper:
+            work = CaseWork(recorder, settings, engine, lease, _stoppable(keeper.progress, stop))
             state = _processed(work)
         over = True
         _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
     except LeaseLost:
         # Nothing happens where another has it. A lease that only could not be renewed has to be given back: nobody
         # takes a case from a process of this host that lives.
-        abandon_lease(catalog, lease, settings.work.attempts, process=name, problem="the lease could not be renewed")
+        abandon_lease(recorder, lease, settings.work.attempts, problem="the lease could not be renewed")
         over = True
         _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
     except WorkStopped:
-        abandon_lease(catalog, lease, None, process=name, problem="the node was stopped")
+        abandon_lease(recorder, lease, None, problem="the node was stopped")
         over = True
     finally:
         if not over:
-            abandon_lease(
-                catalog, lease, settings.work.attempts, process=name, problem="the worker stopped on an error"
-            )
+            abandon_lease(recorder, lease, settings.work.attempts, problem="the worker stopped on an error")
     return True
 
 
@@ -93,20 +91,18 @@ def _processed(work: CaseWork) -> CaseState:
     """The case's end. One that nobody foresaw is its end too: with another case the worker may do better."""
     try:
         return process_case(work)
-    except (LeaseLost, WorkStopped, OSError, MemoryError, SQLAlchemyError):
+    except (LeaseLost, WorkStopped, OSError, MemoryError, CatalogUnavailableError):
         raise
     except Exception as problem:  # noqa: BLE001 - the edge of a case: its end is recorded, its trace is in the log
         _log.error("a case met an error that nobody foresaw", case=work.lease.case_id, exc_info=problem)
         return fail_case(work, problem)
 
 
-def _give_up_stalled(
-    settings: Settings, catalog: Catalog, name: str, lease: Lease, end: Callable[[], None] | None
-) -> None:
+def _give_up_stalled(settings: Settings, recorder: Recorder, lease: Lease, end: Callable[[], None] | None) -> None:
     """Nothing can stop a thread that hangs in a library: its process ends, the supervisor starts another."""
     said = f"no progress for {settings.work.stalled_minutes:g} minutes"
     try:
-        abandon_lease(catalog, lease, settings.work.attempts, process=name, problem=said)
+        abandon_lease(recorder, lease, settings.work.attempts, problem=said)
     finally:
         if end is not None:
             end()

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.audit import AuditEvent, SubjectKind
+from dicom_node.catalog.database import Recorder
 from dicom_node.dicom.header_reading import PARSE_ERRORS, UnreadableDicomError
 from dicom_node.reasons import (
     IMPORT_UNREADABLE,
@@ -20,9 +21,10 @@ from dicom_node.reasons import (
     NodeError,
     RefusalError,
 )
-from dicom_node.receive.instance_identity import InstanceIdentity, identify, is_directory
+from dicom_node.receive.instance_identity import identify, is_directory
 from dicom_node.receive.instance_store import InstanceStore
-from dicom_node.receive.spool import Spool, SpooledFile
+from dicom_node.receive.spool import Spool
+from dicom_node.values.received import InstanceIdentity, SpooledFile
 
 CALLING_AE = "IMPORT"
 MAX_BYTES = 1 << 30
@@ -48,16 +50,14 @@ class ImportCounts:
         return replace(self, **{kind: getattr(self, kind) + 1})
 
 
-def import_folder(
-    catalog: Catalog, spool: Path, source: Path, *, process: str = "import", sync: bool = True
-) -> ImportCounts:
+def import_folder(recorder: Recorder, spool: Path, source: Path, *, sync: bool = True) -> ImportCounts:
     """Store every DICOM file of a folder (at any depth) or of a tar, through the same path as the network's.
 
     Files that are not DICOM or are broken are counted and recorded. All of it is stored or, where the source cannot be
     read to its end, nothing. Raises ImportFailedError then and if nothing in it is a DICOM instance;
-    NodeError(STORE_FAILED), SQLAlchemyError if it cannot be stored.
+    NodeError(STORE_FAILED), CatalogUnavailableError if it cannot be stored.
     """
-    store = InstanceStore(catalog, Spool(spool, sync), process)
+    store = InstanceStore(recorder, Spool(spool, sync))
     counts = ImportCounts()
     taken: list[tuple[InstanceIdentity, SpooledFile]] = []
     try:
@@ -72,17 +72,10 @@ def import_folder(
             counts = counts.plus(outcome.value)
     except OSError as problem:
         raise NodeError(STORE_FAILED, problem=type(problem).__name__) from problem
-    with catalog.write() as session:
+    with recorder.write() as tx:
         reason = NOT_DICOM.code if counts.not_dicom or counts.broken else None
-        audit.append(
-            session,
-            process=process,
-            subject_kind="node",
-            subject="import",
-            event="IMPORTED",
-            reason_code=reason,
-            facts=asdict(counts) | {"count": counts.not_dicom + counts.broken},
-        )
+        facts = asdict(counts) | {"count": counts.not_dicom + counts.broken}
+        audit.append(tx, AuditEvent.IMPORTED, SubjectKind.NODE, "import", reason_code=reason, facts=facts)
     if not counts.stored + counts.known + counts.quarantined:
         raise ImportFailedError(NOTHING_TO_IMPORT, source=source)
     return counts

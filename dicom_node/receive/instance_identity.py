@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from dicom_node.dicom.header_reading import PARSE_ERRORS, UnreadableDicomError, read_header
 from dicom_node.reasons import CLASS_MISMATCH, UNREADABLE_HEADER, RefusalError
+from dicom_node.values.received import InstanceIdentity
 
 _KEYWORDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 """Digits and dots (PS3.5 9.1). Leading zeros in a component are common and harmless: files are never named by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceIdentity:
-    """UIDs of one instance, each of them digits and dots only."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    study_instance_uid: str
-    series_instance_uid: str
-    transfer_syntax_uid: str
 
 
 def identify(content: bytes, name: object) -> InstanceIdentity:

@@ -8,19 +8,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.values.received import SpooledFile
+
 _TEMPORARY = "incoming"
 _KEPT = "instances"
 _COUNTER = itertools.count()
 """Names temporary files within this process; `next` of a count is atomic between threads."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledFile:
-    """A file that lies durably in the spool. path: relative to the spool. digest: SHA-256 (hex) of its bytes."""
-
-    path: str
-    digest: str
-    size: int
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.pdu_primitives import A_RELEASE
 from pynetdicom.transport import ThreadedAssociationServer
-from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.associations import close_left_open, record_refusal
+from dicom_node.catalog.database import Recorder
 from dicom_node.dicom.header_reading import ENHANCED_CT, LOSSLESS_SYNTAXES, UnreadableDicomError
 from dicom_node.reasons import (
     CANNOT_LISTEN,
@@ -27,18 +26,20 @@ from dicom_node.reasons import (
     PORT_IN_USE,
     STORE_FAILED,
     UNREADABLE_HEADER,
+    CatalogUnavailableError,
     NodeError,
     RefusalError,
-    plain_facts,
 )
 from dicom_node.receive.association_policy import TEMPORARY_CONGESTION, AssociationPolicy, AssociationRefusedError
-from dicom_node.receive.associations import OpenAssociations, Peer, close_left_open
+from dicom_node.receive.associations import OpenAssociations, Peer
 from dicom_node.receive.connection_filter import ConnectionFilter, FilteredApplicationEntity
-from dicom_node.receive.instance_identity import InstanceIdentity, identify
+from dicom_node.receive.instance_identity import identify
 from dicom_node.receive.instance_store import MEGABYTE, InstanceStore
 from dicom_node.receive.spool import Spool
 from dicom_node.settings import Settings
-from dissm_engine.errors import Reason
+from dicom_node.values.json_value import Facts
+from dicom_node.values.received import AssociationEnd, InstanceIdentity, PeerIdentity
+from dicom_node.values.recorded_reason import RecordedReason
 
 ACCEPTED_SOP_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT)
 
@@ -60,13 +61,13 @@ _log = structlog.get_logger()
 class StorageScp:
     """Listens on `listen.address:listen.port` until stopped. Raises SettingsError for unusable address lists."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, recorder: Recorder) -> None:
         self._settings = settings.listen
-        self._catalog = catalog
+        self._recorder = recorder
         self._spool = Spool(settings.node.spool, settings.listen.sync)
-        self._store = InstanceStore(catalog, self._spool, "listener", settings.listen)
+        self._store = InstanceStore(recorder, self._spool, settings.listen)
         self._gate = AssociationPolicy.from_settings(settings.listen, settings.node.spool)
-        self._associations = OpenAssociations(catalog)
+        self._associations = OpenAssociations(recorder)
         self._door = ConnectionFilter(self._gate, max(1, settings.listen.maximum_associations - 2))
         self._entity = _application_entity(settings, self._door)
         self._server: ThreadedAssociationServer | None = None
@@ -83,7 +84,8 @@ class StorageScp:
         """Begin to listen in threads of this process. Raises NodeError(PORT_IN_USE, CANNOT_LISTEN)."""
         self._spool.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._spool.sweep()
-        close_left_open(self._catalog)
+        with self._recorder.write() as tx:
+            close_left_open(tx)
         address = (self._settings.address, self._settings.port)
         try:
             self._server = self._entity.start_server(address, block=False, evt_handlers=self._handlers())
@@ -110,7 +112,8 @@ class StorageScp:
         self._associations.close_ended()
         for address, times in self._door.strangers().items():
             _log.warning("connections refused", reason=NOT_AUTHORISED.code, address=address, times=times)
-            self._audit_refusal(NOT_AUTHORISED, {"calling_ae": "somebody", "address": address, "times": times})
+            facts: Facts = {"calling_ae": "somebody", "address": address, "times": times}
+            self._audit_refusal(RecordedReason(NOT_AUTHORISED.code, facts))
 
     def _handlers(self) -> list[Any]:
         return [
@@ -121,7 +124,7 @@ class StorageScp:
             (evt.EVT_C_ECHO, lambda _event: SUCCESS),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_ACSE_RECV, self._on_release_asked),
-            (evt.EVT_ABORTED, lambda event: self._associations.close(event.assoc, "aborted")),
+            (evt.EVT_ABORTED, lambda event: self._associations.close(event.assoc, AssociationEnd.ABORTED)),
             (evt.EVT_CONN_CLOSE, self._on_connection_closed),
         ]
 
@@ -138,37 +141,29 @@ class StorageScp:
         except AssociationRefusedError as refusal:
             event.assoc.acse.send_reject(*refusal.answer)
             _log.warning("association refused", reason=refusal.reason.code, address=requestor.address)
-            self._audit_refusal(refusal.reason, plain_facts(refusal))
+            self._audit_refusal(RecordedReason.of(refusal))
             # pynetdicom shuts the connection down as this returns, whether or not its other thread has sent the answer
             # that was queued above; this waits until it has.
             event.assoc.kill()
 
-    def _audit_refusal(self, reason: Reason, facts: dict[str, Any]) -> None:
+    def _audit_refusal(self, reason: RecordedReason) -> None:
         try:
-            with self._catalog.write() as session:
-                audit.append(
-                    session,
-                    process="listener",
-                    subject_kind="association",
-                    subject="refused",
-                    event="REFUSED",
-                    reason_code=reason.code,
-                    facts=facts,
-                )
-        except SQLAlchemyError as problem:
+            with self._recorder.write() as tx:
+                record_refusal(tx, reason)
+        except CatalogUnavailableError as problem:
             # A refusal stands, written or not; a listener that stops for it would refuse everybody.
-            _log.error("refusal not written to the audit", reason=reason.code, problem=type(problem).__name__)
+            _log.error("refusal not written to the audit", reason=reason.code, problem=str(problem))
 
     def _on_accepted(self, event: Any) -> None:
         request = event.assoc.requestor.primitive
         refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
-        peer = Peer(
+        identity = PeerIdentity(
             request.calling_ae_title.strip(),
             request.called_ae_title.strip(),
             event.assoc.requestor.address,
             tuple(refused),
         )
-        self._associations.open(event.assoc, peer)
+        self._associations.open(event.assoc, Peer(identity))
 
     def _hold_no_more_than_is_taken(self, event: Any) -> None:
         """Of a data set that is too large keep one byte over the limit; its sender hears at its end that it is.
@@ -184,10 +179,10 @@ class StorageScp:
     def _on_release_asked(self, event: Any) -> None:
         # Here and not at EVT_RELEASED: the peer may close the connection first, and that would look like a loss.
         if isinstance(event.primitive, A_RELEASE):
-            self._associations.close(event.assoc, "released")
+            self._associations.close(event.assoc, AssociationEnd.RELEASED)
 
     def _on_connection_closed(self, event: Any) -> None:
-        self._associations.close(event.assoc, "lost")
+        self._associations.close(event.assoc, AssociationEnd.LOST)
         if event.assoc.requestor.primitive is None:
             # A port check: connected and gone. pynetdicom would wait for its request until the time-out, and ten of
             # them would fill `maximum_associations` (pynetdicom #669).
@@ -222,7 +217,7 @@ class StorageScp:
             content = event.encoded_dataset()
             identity = identify(content, "received")
             _check_request(event.request, identity)
-            self._store.store(content, identity, peer.calling_ae, peer.row_in)
+            self._store.store(content, identity, peer.identity.calling_ae, peer.row_in)
             peer.committed()
         except AssociationRefusedError:
             return OUT_OF_RESOURCES, DISK_ALMOST_FULL.code
@@ -232,7 +227,7 @@ class StorageScp:
             # Too large: a status that no sender takes for a passing one.
             status = CLASS_DOES_NOT_MATCH if refusal.reason is CLASS_MISMATCH else CANNOT_UNDERSTAND
             return status, refusal.reason.code
-        except (OSError, SQLAlchemyError) as problem:
+        except (OSError, CatalogUnavailableError) as problem:
             _log.error("an image could not be stored", problem=type(problem).__name__)
             return OUT_OF_RESOURCES, STORE_FAILED.code
         return SUCCESS, None

@@ -15,8 +15,9 @@ from pydicom.sr.coding import Code
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from dicom_node.dicom.header_reading import PARSE_ERRORS
-from dicom_node.results.result_identity import ObjectKind, ResultIdentity
+from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
+from dicom_node.values.results import ObjectKind
 
 PATIENT_AND_STUDY_TYPE_2 = (
     "PatientName",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from dicom_node.results.modules import PATIENT_AND_STUDY_TYPE_2
 from dicom_node.results.seg_reader import SegObject, mask_on_grid, read_seg
 from dicom_node.results.surface.reader import SurfaceObject, read_surface
 from dicom_node.values.ct_stack import CtStack
+from dicom_node.values.results import Proof
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import Reason
 from dissm_engine.mesh import TriangleMesh
@@ -25,28 +25,6 @@ SAME_POSITION_MM = 0.01
 SLIVER_DIAGONALS = 3.0
 """A tip thinner than a voxel leaves no voxel; its vertices may lie this many voxel diagonals from the boundary."""
 ALLOWED_VOLUME_DIFFERENCE = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What was measured. Distances in mm, volumes in ml; the surface's numbers are None where none was made."""
-
-    seg_frames: int
-    seg_voxels: int
-    seg_volume_ml: float
-    frame_offset_mm: float
-    surface_vertices: int | None = None
-    surface_faces: int | None = None
-    surface_volume_ml: float | None = None
-    vertex_to_seg_p99_mm: float | None = None
-    vertex_to_seg_most_mm: float | None = None
-    seg_to_surface_most_mm: float | None = None
-    wrong_side_most_mm: float | None = None
-    allowed_mm: float | None = None
-
-    def to_json(self) -> dict[str, int | float | None]:
-        """The numbers for the audit, rounded to a micrometre or microlitre."""
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 def prove(stack: CtStack, delineation: Delineation, seg_path: Path, surface_path: Path | None) -> Proof:

@@ -6,21 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from dicom_node.settings import ResultSettings
 from dicom_node.values.equipment import AI_MARK, SOFTWARE_VERSION
+from dicom_node.values.results import ObjectKind
 from dissm_engine.delineation import Delineation, Verdict
 
 LONG_STRING = 64
 """Most characters of a DICOM LO (PS3.5 6.2)."""
-
-
-class ObjectKind(StrEnum):
-    """What is made of a delineation; the value stands in the catalogue."""
-
-    SEG = "seg"
-    SURFACE = "surface"
 
 
 @dataclass(frozen=True, slots=True)

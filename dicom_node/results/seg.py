@@ -13,11 +13,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results import modules
-from dicom_node.results.result_identity import ObjectKind, ResultIdentity
-from dicom_node.results.written_object import WrittenObject, save_object
+from dicom_node.results.object_file import save_object
+from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.equipment import MANUFACTURER, MODEL
+from dicom_node.values.results import ObjectKind, WrittenObject
 from dissm_engine.delineation import Delineation
 
 _SOURCE_KEYWORDS = (

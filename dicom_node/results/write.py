@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from dicom_node.results.result_identity import ObjectKind, ResultIdentity
+from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.results.seg import write_seg
 from dicom_node.results.surface.writer import write_surface
-from dicom_node.results.written_object import WrittenObject
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
+from dicom_node.values.results import ObjectKind, WrittenObject
 from dissm_engine.delineation import Delineation, Verdict
 
 __all__ = ["WrittenObject", "write_results"]

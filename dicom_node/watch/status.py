@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
-
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.heartbeats import SILENT_SECONDS, all_processes, falls_since, last_failure
-from dicom_node.catalog.states import CaseState, DeliveryState
-from dicom_node.catalog.tables import Case, Delivery, ResultObject, Series
+from dicom_node.catalog.database import View
+from dicom_node.catalog.heartbeats import SILENT_SECONDS, all_heartbeats, last_failure, unexpected_ends_since
+from dicom_node.catalog.node_counts import cases_in, state_counts, stuck_deliveries
+from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.verify import check_since_anchor
 from dicom_node.reasons import CatalogError
 from dicom_node.settings import Settings
+from dicom_node.values.case_history import time_as_text
+from dicom_node.values.json_value import Facts
 
 FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
 _FALLS_MINUTES = 10
@@ -45,48 +45,49 @@ class NodeStatus:
     healthy: bool
     problems: tuple[str, ...]
     processes: tuple[ProcessStatus, ...]
-    series: dict[str, int]
-    cases: dict[str, int]
-    deliveries: dict[str, int]
+    series: Mapping[str, int]
+    cases: Mapping[str, int]
+    deliveries: Mapping[str, int]
     for_a_person: tuple[str, ...]
     free_mb: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Facts:
         """For `--json` and, later, for the metrics."""
         return asdict(self)
 
 
-def node_status(session: Session, settings: Settings) -> NodeStatus:
-    """Read everything in one view, which `session` has not begun yet. free_mb: on the disk of the data folder."""
+def node_status(view: View, settings: Settings) -> NodeStatus:
+    """Read everything in one view, which `view` has not begun yet. free_mb: on the disk of the data folder."""
     # First of all: what the view holds must not be older than the anchor that it is compared with.
-    broken_chain = _broken_chain(session, settings)
-    processes = tuple(_process_states(session))
+    broken_chain = _broken_chain(view, settings)
+    processes = tuple(_process_states(view))
     free_mb = shutil.disk_usage(settings.node.data_folder).free // 2**20
     problems = (
         *_missing(processes, settings),
-        *_falling(session),
-        *_stuck(session),
+        *_falling(view),
+        *_stuck(view),
         *_disk_problem(free_mb, settings),
         *broken_chain,
     )
+    counts = state_counts(view)
     return NodeStatus(
         healthy=not problems,
         problems=problems,
         processes=processes,
-        series=_counts(session, Series.state),
-        cases=_counts(session, Case.state),
-        deliveries=_counts(session, Delivery.state),
-        for_a_person=tuple(session.scalars(select(Case.id).where(Case.state.in_(FOR_A_PERSON)).order_by(Case.id))),
+        series=counts.series,
+        cases=counts.cases,
+        deliveries=counts.deliveries,
+        for_a_person=cases_in(view, FOR_A_PERSON),
         free_mb=free_mb,
     )
 
 
-def _process_states(session: Session) -> list[ProcessStatus]:
+def _process_states(view: View) -> list[ProcessStatus]:
     now = audit.utc_now()
     states = []
-    for row in all_processes(session):
+    for row in all_heartbeats(view):
         silent = (now - row.heartbeat_at).total_seconds()
-        started = row.started_at.isoformat(timespec="seconds") + "Z"
+        started = str(time_as_text(row.started_at))
         states.append(ProcessStatus(row.name, row.pid, started, round(silent, 1), silent < SILENT_SECONDS))
     return states
 
@@ -101,32 +102,24 @@ def _missing(processes: tuple[ProcessStatus, ...], settings: Settings) -> list[s
     return problems
 
 
-def _falling(session: Session) -> list[str]:
-    falls = falls_since(session, audit.utc_now() - timedelta(minutes=_FALLS_MINUTES))
+def _falling(view: View) -> list[str]:
+    falls = unexpected_ends_since(view, audit.utc_now() - timedelta(minutes=_FALLS_MINUTES))
     return [
-        f"the {name} process ended {count} times in {_FALLS_MINUTES} minutes: {last_failure(session, name)}"
+        f"the {name} process ended {count} times in {_FALLS_MINUTES} minutes: {last_failure(view, name)}"
         for name, count in sorted(falls.items())
         if count > _MAX_RESTARTS
     ]
 
 
-def _stuck(session: Session) -> list[str]:
+def _stuck(view: View) -> list[str]:
     """One line for each destination that gets nothing, or not everything, for too long."""
     long_ago = audit.utc_now() - timedelta(minutes=_STUCK_MINUTES)
-    stuck = session.execute(
-        select(Delivery, ResultObject.created_at)
-        .join(ResultObject)
-        .where(
-            Delivery.state == DeliveryState.WAITING,
-            (Delivery.attempts >= _STUCK_ATTEMPTS) | (ResultObject.created_at < long_ago),
-        )
-        .order_by(ResultObject.created_at)
-    ).all()
+    stuck = stuck_deliveries(view, min_attempts=_STUCK_ATTEMPTS, made_before=long_ago)
     problems = []
-    for name in sorted({row.destination for row, _ in stuck}):
-        waiting = [(row, since) for row, since in stuck if row.destination == name]
-        said = next((row.last_error for row, _ in waiting if row.last_error), "not tried yet")
-        since = waiting[0][1].isoformat(timespec="seconds") + "Z"
+    for name in sorted({delivery.destination for delivery in stuck}):
+        waiting = [delivery for delivery in stuck if delivery.destination == name]
+        said = next((delivery.last_error for delivery in waiting if delivery.last_error), "not tried yet")
+        since = time_as_text(waiting[0].since)
         problems.append(f"destination {name}: {len(waiting)} objects wait, the oldest since {since}: {said}")
     return problems
 
@@ -136,14 +129,9 @@ def _disk_problem(free_mb: int, settings: Settings) -> list[str]:
     return [] if free_mb >= least else [f"{free_mb} MB are free, {least} MB are needed to receive"]
 
 
-def _broken_chain(session: Session, settings: Settings) -> list[str]:
+def _broken_chain(view: View, settings: Settings) -> list[str]:
     try:
-        check_since_anchor(session, settings.node.audit_anchor)
+        check_since_anchor(view, settings.node.audit_anchor)
     except CatalogError as problem:
         return [str(problem)]
     return []
-
-
-def _counts(session: Session, column: Any) -> dict[str, int]:
-    rows = session.execute(select(column, func.count()).group_by(column).order_by(column))
-    return {str(state): count for state, count in rows}

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from types import TracebackType
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
-from dicom_node.catalog.database import Catalog
-from dicom_node.reasons import LEASE_LOST
-from dicom_node.work.lease import Lease, LeaseLost, renew_lease
+from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.leases import LeaseLost, renew_lease
+from dicom_node.reasons import LEASE_LOST, CatalogUnavailableError
+from dicom_node.values.lease import Lease
 
 _BEAT_SECONDS = 1.0
 _log = structlog.get_logger()
@@ -29,13 +29,13 @@ class LeaseRenewer:
 
     def __init__(
         self,
-        catalog: Catalog,
+        recorder: Recorder,
         lease: Lease,
         seconds: float,
         stalled_seconds: float = math.inf,
         on_stall: Callable[[], None] | None = None,
     ) -> None:
-        self._catalog, self._lease, self._seconds = catalog, lease, seconds
+        self._recorder, self._lease, self._seconds = recorder, lease, seconds
         self._stalled_seconds, self._on_stall = stalled_seconds, on_stall
         self._lost, self._over = threading.Event(), threading.Event()
         self._progress: tuple[str | None, float] = (None, 0.0)
@@ -70,13 +70,13 @@ class LeaseRenewer:
             if progress == written and until - now > self._seconds * 2 / 3:
                 continue
             try:
-                if not renew_lease(self._catalog, self._lease, self._seconds, *progress):
+                if not renew_lease(self._recorder, self._lease, self._seconds, *progress):
                     self._lost.set()
                     return
                 written, until = progress, now + self._seconds
-            except OperationalError as problem:
+            except CatalogUnavailableError as problem:
                 # A full disk or a lock held for long may pass before the lease runs out.
-                _log.warning("lease not renewed", case=self._lease.case_id, problem=str(problem.orig))
+                _log.warning("lease not renewed", case=self._lease.case_id, problem=str(problem))
                 if now > until:
                     self._lost.set()
                     return

@@ -186,13 +186,13 @@ def test_a_case_that_was_carried_over_a_late_localizer_stays_the_studys_choice(i
 
 
 def test_an_overtaken_case_has_no_worker_any_more(intake: Intake, tmp_path: Path) -> None:
-    from dicom_node.work.lease import take_lease
+    from dicom_node.catalog.leases import take_lease
 
     paths = write_ct_series(tmp_path / "ct", BODY)
     (tmp_path / "late").mkdir()
     late = paths[-1].rename(tmp_path / "late" / "late.dcm")
     intake.decide(tmp_path / "ct")
-    take_lease(intake.catalog, "somebody:1", 60.0, process="test")
+    take_lease(intake.catalog.acting_as("test"), "somebody:1", 60.0)
     intake.decide(late.parent)
     old = intake.cases()[0]
     assert (old.state, old.lease_owner, old.lease_until) == ("SUPERSEDED", None, None)
@@ -268,7 +268,7 @@ def test_other_bytes_under_a_known_uid_are_kept_aside_and_the_stack_says_so(inta
     changed.save_as(tmp_path / "ct" / "z" / "again.dcm")
     (stack,) = intake.decide(tmp_path / "ct")
     assert stack.admitted
-    assert len(stack.instance_ids) == 60
+    assert len(stack.images) == 60
     assert {"one content an image"} <= {line["rule"] for line in stack.evidence}
     assert "QUARANTINED" in intake.events("series")
 

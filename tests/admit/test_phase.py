@@ -6,9 +6,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.admit.phase_gate import combine, gate_phase, phase_from_tissues
-from dicom_node.admit.phase_text import Phase, PhaseVerdict, phase_from_text
+from dicom_node.admit.phase_text import phase_from_text
 from dicom_node.reasons import RefusalError
 from dicom_node.settings import AdmitSettings
+from dicom_node.values.phase import Phase, PhaseVerdict
 
 
 def header(**attributes: str) -> Dataset:

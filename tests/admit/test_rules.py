@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.admit.evidence import RuleOutcome
 from dicom_node.admit.site_rules import admits, evaluate
 from dicom_node.settings import Rule
+from dicom_node.values.evidence import RuleOutcome
 
 
 def header() -> Dataset:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from dicom_node.assemble.geometry import check_geometry
+from dicom_node.assemble.geometry import GeometryLimits, check_geometry
 from dicom_node.assemble.plane import ImagePlane, plane_of
 from dicom_node.reasons import RefusalError
 from dicom_node.settings import AssembleSettings
@@ -35,7 +35,7 @@ def planes_of(volume: Volume, **options: Any) -> list[ImagePlane]:
 
 def refusal(planes: list[ImagePlane], chosen: AssembleSettings = SETTINGS) -> str:
     with pytest.raises(RefusalError) as refused:
-        check_geometry(planes, chosen)
+        check_geometry(planes, GeometryLimits.of(chosen))
     refused.value.reason.say(**refused.value.facts)
     return refused.value.reason.code
 
@@ -47,7 +47,7 @@ def test_voxels_of_every_orientation_keep_their_place_in_the_patient(orientation
     )
     planes = planes_of(volume)
     shuffled = list(np.random.default_rng(3).permutation(len(planes)))
-    geometry = check_geometry([planes[n] for n in shuffled], SETTINGS)
+    geometry = check_geometry([planes[n] for n in shuffled], GeometryLimits.of(SETTINGS))
     for k, index in enumerate(geometry.order):
         source_k = shuffled[index]
         expected = volume.grid.to_lps([[0, 0, source_k], [5, 7, source_k]])
@@ -62,12 +62,12 @@ def test_order_comes_from_position_and_never_from_instance_number() -> None:
         replace(plane, instance_number=int(n))
         for plane, n in zip(planes, np.random.default_rng(0).permutation(60), strict=True)
     ]
-    assert check_geometry(lying, SETTINGS).order == tuple(range(60))
+    assert check_geometry(lying, GeometryLimits.of(SETTINGS)).order == tuple(range(60))
 
 
 def test_slice_thickness_is_not_spacing() -> None:
     planes = planes_of(flat_volume(spacing=2.5), attributes={"SliceThickness": "5"})
-    assert check_geometry(planes, SETTINGS).spacing_mm == pytest.approx(2.5)
+    assert check_geometry(planes, GeometryLimits.of(SETTINGS)).spacing_mm == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_directions_that_are_not_orthonormal_are_refused() -> None:
 def test_missing_slices_in_the_middle_are_a_gap_and_at_the_end_are_not() -> None:
     planes = planes_of(flat_volume())
     assert refusal(planes[:30] + planes[33:]) == "GEOMETRY_GAP"
-    assert len(check_geometry(planes[:-3], SETTINGS).order) == 57
+    assert len(check_geometry(planes[:-3], GeometryLimits.of(SETTINGS)).order) == 57
 
 
 def test_every_second_slice_is_an_even_stack_of_twice_the_spacing() -> None:
-    assert check_geometry(planes_of(flat_volume())[::2], SETTINGS).spacing_mm == pytest.approx(5.0)
+    assert check_geometry(planes_of(flat_volume())[::2], GeometryLimits.of(SETTINGS)).spacing_mm == pytest.approx(5.0)
 
 
 def test_two_images_at_one_position_clash() -> None:
@@ -127,7 +127,7 @@ def moved(planes: list[ImagePlane], index: int, offset: list[float]) -> list[Ima
 def test_uneven_steps_are_refused_beyond_the_tolerance_only() -> None:
     planes = planes_of(flat_volume())
     assert refusal(moved(planes, 10, [0, 0, 0.2])) == "UNEVEN_SPACING"
-    check_geometry(moved(planes, 10, [0, 0, 0.04]), SETTINGS)
+    check_geometry(moved(planes, 10, [0, 0, 0.04]), GeometryLimits.of(SETTINGS))
 
 
 def test_an_image_shifted_in_its_own_plane_is_refused() -> None:
@@ -138,13 +138,15 @@ def test_a_gantry_tilt_is_refused_by_default_and_becomes_a_sheared_grid_where_th
     volume = tilted(flat_volume(), 10)
     planes = planes_of(volume)
     assert refusal(planes) == "GANTRY_TILT"
-    geometry = check_geometry(planes, AssembleSettings(gantry_tilt="resample"))
+    geometry = check_geometry(planes, GeometryLimits.of(AssembleSettings(gantry_tilt="resample")))
     assert geometry.tilt_degrees == pytest.approx(10, abs=0.01)
     np.testing.assert_allclose(geometry.lps_from_voxel, volume.lps_from_voxel, atol=1e-6)
 
 
 def test_an_untilted_oblique_stack_is_no_tilt() -> None:
-    assert check_geometry(planes_of(oriented(flat_volume(), "oblique")), SETTINGS).tilt_degrees < 0.01
+    assert (
+        check_geometry(planes_of(oriented(flat_volume(), "oblique")), GeometryLimits.of(SETTINGS)).tilt_degrees < 0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_any_rotated_stack_in_any_order_is_rebuilt_exactly(
     affine[:3, 3] = origin
     planes = planes_of(Volume(np.zeros((count, 3, 3), np.int16), affine))
     order = np.random.default_rng(seed).permutation(count)
-    geometry = check_geometry([planes[n] for n in order], SETTINGS)
+    geometry = check_geometry([planes[n] for n in order], GeometryLimits.of(SETTINGS))
     assert [int(order[index]) for index in geometry.order] == list(range(count))
     np.testing.assert_allclose(geometry.lps_from_voxel, affine, atol=2e-4)
 

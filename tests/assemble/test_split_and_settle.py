@@ -17,6 +17,7 @@ from dicom_node.catalog.tables import Association, Series
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, rearranged, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.rows import changed_rows, rows
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
 
@@ -91,8 +92,11 @@ def test_two_stacks_half_a_step_apart_are_not_one_stack_of_half_the_spacing(
 
     write_ct_series(tmp_path / "ct", fine, each=change)
     stacks = intake.decide(tmp_path / "ct")
-    assert [len(stack.instance_ids) for stack in stacks] == [60, 60]
-    images = [{intake_position(intake, number) for number in stack.instance_ids} for stack in stacks]
+    assert [len(stack.images) for stack in stacks] == [60, 60]
+    images = [
+        {intake_position(intake, number) for number in (image.instance_id for image in stack.images)}
+        for stack in stacks
+    ]
     assert all(len({position % 2 for position in one}) == 1 for one in images)
 
 
@@ -100,7 +104,7 @@ def intake_position(intake: Intake, instance_id: int) -> int:
     """The k of an image of `abdomen` with steps of 1.25 mm."""
     from dicom_node.catalog.tables import Instance
 
-    with intake.catalog.read() as session:
+    with rows(intake.catalog) as session:
         path = session.get_one(Instance, instance_id).path
     image = pydicom.dcmread(intake.settings.node.spool / path, specific_tags=["ImagePositionPatient"])
     return round((image.ImagePositionPatient[2] + 300) / 1.25)
@@ -157,7 +161,7 @@ def test_the_real_two_phase_series_is_split_by_acquisition_in_whatever_order_it_
     intake: Intake, hcc_002: Path
 ) -> None:
     stacks = intake.decide(hcc_002)
-    assert [(stack.label, stack.admitted, len(stack.instance_ids)) for stack in stacks] == [
+    assert [(stack.label, stack.admitted, len(stack.images)) for stack in stacks] == [
         ("acquisition 1", True, 109),
         ("acquisition 2", True, 109),
     ]
@@ -172,7 +176,7 @@ def receiving(intake: Intake, quiet_for: float, since: float = 0.0, ended: str |
     from dicom_node.catalog.tables import Instance
 
     now = audit.utc_now()
-    with intake.catalog.write() as session:
+    with changed_rows(intake.catalog) as session:
         association = Association(
             calling_ae="SENDER",
             called_ae="DISSM",
@@ -210,7 +214,7 @@ def receiving(intake: Intake, quiet_for: float, since: float = 0.0, ended: str |
 
 
 def settled_as(intake: Intake) -> str | None:
-    settle_quiet_series(intake.catalog, intake.settings.assemble, process="test")
+    settle_quiet_series(intake.catalog.acting_as("test"), intake.settings.assemble)
     (series,) = intake.series()
     return series.completeness if series.state == SeriesState.SETTLED else None
 
@@ -247,7 +251,7 @@ def test_a_series_from_before_the_clock_was_set_back_waits_the_quiet_time_and_no
     now = audit.utc_now()
     assert settled_as(intake) is None
     later = now + timedelta(seconds=intake.settings.assemble.quiet_seconds + 5)
-    assert settle_quiet_series(intake.catalog, intake.settings.assemble, process="test", now=later) == 1
+    assert settle_quiet_series(intake.catalog.acting_as("test"), intake.settings.assemble, now=later) == 1
     (series,) = intake.series()
     assert series.first_received_at < later
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
 from dicom_node.admit.admission import admit_stacks
 from dicom_node.assemble.completeness import settle_quiet_series
@@ -17,9 +18,11 @@ from dicom_node.assemble.stacks import assemble_settled_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, open_catalog
 from dicom_node.catalog.tables import AuditRow, Case, Series, Stack
+from dicom_node.processes.control_process import stack_builder
 from dicom_node.receive.importing import import_folder
 from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.settings import Settings
+from tests.builders.rows import rows
 
 
 def settings_in(folder: Path, **tables: dict[str, Any]) -> Settings:
@@ -38,7 +41,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_listener(settings: Settings, catalog: Catalog) -> Iterator[StorageScp]:
-    listener = StorageScp(settings, catalog)
+    listener = StorageScp(settings, catalog.acting_as("listener"))
     listener.start()
     try:
         yield listener
@@ -55,32 +58,34 @@ class Intake:
 
     def take(self, *sources: Path) -> None:
         for source in sources:
-            import_folder(self.catalog, self.settings.node.spool, source, sync=False)
+            import_folder(self.catalog.acting_as("import"), self.settings.node.spool, source, sync=False)
 
     def decide(self, *sources: Path) -> list[Stack]:
         self.take(*sources)
         later = audit.utc_now() + timedelta(seconds=self.settings.assemble.quiet_seconds + 1)
-        settle_quiet_series(self.catalog, self.settings.assemble, process="test", now=later)
-        assemble_settled_series(self.catalog, self.settings)
-        admit_stacks(self.catalog, self.settings, process="test")
+        settle_quiet_series(self.catalog.acting_as("test"), self.settings.assemble, now=later)
+        assemble_settled_series(self.catalog.acting_as("test"), stack_builder(self.settings))
+        admit_stacks(self.catalog.acting_as("test"), self.settings.admit, self.settings.node.spool)
         return self.stacks()
 
     def stacks(self) -> list[Stack]:
         """Of the present revision of every series, by label."""
-        with self.catalog.read() as session:
-            found = session.scalars(select(Stack).join(Series).where(Stack.revision == Series.revision)).all()
+        with rows(self.catalog) as session:
+            found = session.scalars(
+                select(Stack).join(Series).where(Stack.revision == Series.revision).options(selectinload(Stack.images))
+            ).all()
             return sorted(found, key=lambda stack: (stack.series_id, stack.label))
 
     def cases(self) -> list[Case]:
-        with self.catalog.read() as session:
+        with rows(self.catalog) as session:
             return list(session.scalars(select(Case).order_by(Case.created_at)))
 
     def series(self) -> list[Series]:
-        with self.catalog.read() as session:
+        with rows(self.catalog) as session:
             return list(session.scalars(select(Series).order_by(Series.id)))
 
     def events(self, subject_kind: str) -> list[str]:
-        with self.catalog.read() as session:
+        with rows(self.catalog) as session:
             query = select(AuditRow.event).where(AuditRow.subject_kind == subject_kind).order_by(AuditRow.id)
             return list(session.scalars(query))
 

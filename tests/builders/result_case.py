@@ -10,10 +10,11 @@ from typing import Any
 import pydicom
 
 from dicom_node.assemble.volume import read_volume
-from dicom_node.results.proof import Proof, prove
-from dicom_node.results.write import WrittenObject, write_results
+from dicom_node.results.proof import prove
+from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
+from dicom_node.values.results import Proof, WrittenObject
 from dissm_engine.delineation import Delineation
 from dissm_engine.volume import Volume
 from tests.builders.analytic import ellipsoid_delineation

@@ -22,6 +22,7 @@ from sqlalchemy import select
 
 from dicom_node.catalog.tables import AuditRow, Instance
 from tests.builders.intake import Intake
+from tests.builders.rows import rows
 from tests.thirdparty import need
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -87,12 +88,12 @@ def association(node: Intake, sop_class: str = CT, called: str = "DISSM") -> Ite
 
 
 def instances(node: Intake) -> list[Instance]:
-    with node.catalog.read() as session:
+    with rows(node.catalog) as session:
         return list(session.scalars(select(Instance).order_by(Instance.id)))
 
 
 def audit_facts(node: Intake, event: str) -> list[dict[str, Any]]:
-    with node.catalog.read() as session:
+    with rows(node.catalog) as session:
         return list(session.scalars(select(AuditRow.facts).where(AuditRow.event == event).order_by(AuditRow.id)))
 
 

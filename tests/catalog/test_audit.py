@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.audit import AuditEvent, SubjectKind
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, sqlite_url
+from dicom_node.catalog.states import CaseEvent
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.catalog.verify import ChainVerdict, anchor_head, read_anchor, verify
-from dicom_node.reasons import CatalogError
+from dicom_node.reasons import CatalogError, CatalogUnavailableError
+from dicom_node.values.json_value import Facts
+from tests.builders.rows import changed_rows, rows
+
+EVENTS = list(CaseEvent)[:10]
+
+
+def append_one(session: Session, process: str = "test", facts: Facts | None = None) -> None:
+    audit.append(Transaction(session, process), AuditEvent.NODE_STARTED, SubjectKind.NODE, "node", facts=facts)
 
 
 @pytest.fixture
@@ -20,14 +30,13 @@ def file(tmp_path: Path) -> Path:
     """A catalogue with ten audit rows."""
     file = tmp_path / "catalog.sqlite"
     catalog = open_catalog(sqlite_url(file))
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         for number in range(1, 11):
             audit.append(
-                session,
-                process="test",
-                subject_kind="case",
-                subject=f"case{number % 2}",
-                event=f"EVENT_{number}",
+                Transaction(session, "test"),
+                EVENTS[number - 1],
+                SubjectKind.CASE,
+                f"case{number % 2}",
                 facts={"number": number, "share": number / 3, "text": "größer"},
             )
     catalog.close()
@@ -38,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 def anchor(file: Path) -> Path:
     """Its anchor, made when all ten rows were there."""
     where = file.with_name("audit.head")
-    anchor_head(Catalog(sqlite_url(file)), where, process="test")
+    anchor_head(Catalog(sqlite_url(file)).acting_as("test"), where)
     return where
 
 
@@ -58,8 +67,8 @@ def tamper(file: Path, *statements: str) -> None:
 
 def verdict_of(file: Path, anchor: Path | None = None, *, must_be_anchored: bool = False) -> ChainVerdict:
     catalog = Catalog(sqlite_url(file))
-    with catalog.read() as session:
-        verdict = verify(session, read_anchor(anchor) if anchor else None, must_be_anchored=must_be_anchored)
+    with rows(catalog) as session:
+        verdict = verify(View(session), read_anchor(anchor) if anchor else None, must_be_anchored=must_be_anchored)
     catalog.close()
     return verdict
 
@@ -74,7 +83,10 @@ def verdict_of(file: Path, anchor: Path | None = None, *, must_be_anchored: bool
     ],
 )
 def test_rows_cannot_be_changed_through_the_database(file: Path, statement: str) -> None:
-    with pytest.raises(IntegrityError, match="append-only"), Catalog(sqlite_url(file)).write() as session:
+    with (
+        pytest.raises(CatalogUnavailableError, match="append-only"),
+        changed_rows(Catalog(sqlite_url(file))) as session,
+    ):
         session.execute(text(statement))
     assert verdict_of(file).untouched
 
@@ -121,18 +133,19 @@ def test_a_removed_tail_is_seen_by_the_anchor_alone(file: Path, anchor: Path) ->
 def test_a_chain_written_anew_is_seen_by_the_anchor(file: Path, anchor: Path) -> None:
     tamper(file, "DELETE FROM audit")
     catalog = Catalog(sqlite_url(file))
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         for _ in range(12):
-            audit.append(session, process="liar", subject_kind="node", subject="node", event="NOTHING_HAPPENED")
+            append_one(session, "liar")
     assert verdict_of(file).untouched
     assert "is not the one that was anchored" in verdict_of(file, anchor).problems[0].what
 
 
 def test_the_anchor_follows_the_chain(file: Path, anchor: Path) -> None:
     catalog = Catalog(sqlite_url(file))
-    with catalog.write() as session:
-        head = audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
-    anchor_head(catalog, anchor, process="test")
+    with changed_rows(catalog) as session:
+        append_one(session)
+        head = audit.last_rows(View(session), 1)[0]
+    anchor_head(catalog.acting_as("test"), anchor)
     found = read_anchor(anchor)
     assert found is not None
     assert (found.id, found.hash) == (12, head.hash)
@@ -143,20 +156,20 @@ def test_the_anchor_follows_the_chain(file: Path, anchor: Path) -> None:
 def test_the_anchor_does_not_follow_a_chain_that_was_touched(file: Path, anchor: Path, damage: str) -> None:
     before = anchor.read_bytes()
     catalog = Catalog(sqlite_url(file))
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         for _ in range(5):
-            audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
+            append_one(session)
     tamper(file, damage)
     with pytest.raises(CatalogError, match="audit chain is broken"):
-        anchor_head(catalog, anchor, process="test")
+        anchor_head(catalog.acting_as("test"), anchor)
     assert anchor.read_bytes() == before
 
 
 def test_the_chain_says_once_that_it_was_anchored(file: Path, anchor: Path) -> None:
     for _ in range(3):
-        anchor_head(Catalog(sqlite_url(file)), anchor, process="test")
-    with Catalog(sqlite_url(file)).read() as session:
-        assert [row.event for row in audit.rows(session, after=10)] == ["ANCHORED"]
+        anchor_head(Catalog(sqlite_url(file)).acting_as("test"), anchor)
+    with rows(Catalog(sqlite_url(file))) as session:
+        assert [row.event for row in audit.rows(View(session), after=10)] == ["ANCHORED"]
 
 
 def test_a_cut_tail_is_not_hidden_by_removing_the_anchor_too(file: Path, anchor: Path) -> None:
@@ -169,12 +182,12 @@ def test_a_cut_tail_is_not_hidden_by_removing_the_anchor_too(file: Path, anchor:
 def test_an_anchor_older_than_the_database_beside_it_does_no_harm(file: Path, anchor: Path) -> None:
     catalog = Catalog(sqlite_url(file))
     backup = anchor.read_bytes()
-    with catalog.write() as session:
-        audit.append(session, process="test", subject_kind="node", subject="node", event="MORE")
-    anchor_head(catalog, anchor, process="test")
+    with changed_rows(catalog) as session:
+        append_one(session)
+    anchor_head(catalog.acting_as("test"), anchor)
     anchor.write_bytes(backup)
     assert verdict_of(file, anchor, must_be_anchored=True).untouched
-    assert anchor_head(catalog, anchor, process="test").id == 12
+    assert anchor_head(catalog.acting_as("test"), anchor).id == 12
     assert verdict_of(file, anchor, must_be_anchored=True).untouched
 
 
@@ -182,7 +195,7 @@ def test_an_anchor_that_was_lost_is_begun_anew_and_that_stays_to_be_seen(file: P
     catalog = Catalog(sqlite_url(file))
     anchor.unlink()
     for _ in range(2):
-        anchor_head(catalog, anchor, process="test")
+        anchor_head(catalog.acting_as("test"), anchor)
     (problem,) = verdict_of(file, anchor, must_be_anchored=True).problems
     assert problem.what == "the anchor was gone when row 12 was written: rows cut off before it could not be seen"
 
@@ -204,8 +217,8 @@ def test_killed_between_anchor_and_row_the_next_round_takes_no_anchor_for_lost(
     with monkeypatch.context() as patched:
         patched.setattr("dicom_node.catalog.verify._append", killed)
         with pytest.raises(KeyboardInterrupt):
-            anchor_head(catalog, where, process="test")
-    anchor_head(catalog, where, process="test")
+            anchor_head(catalog.acting_as("test"), where)
+    anchor_head(catalog.acting_as("test"), where)
     verdict = verdict_of(file, where, must_be_anchored=True)
     assert (verdict.rows, verdict.problems) == (11, ())
 
@@ -226,8 +239,8 @@ def test_an_unreadable_anchor_is_said(file: Path, anchor: Path) -> None:
 
 
 def test_exported_lines_prove_the_chain_without_the_database(file: Path) -> None:
-    with Catalog(sqlite_url(file)).read() as session:
-        lines = [json.dumps(audit.row_as_json(row)) for row in audit.rows(session)]
+    with rows(Catalog(sqlite_url(file))) as session:
+        lines = [json.dumps(row.to_json()) for row in audit.rows(View(session))]
     previous = audit.GENESIS
     for line in lines:
         content = json.loads(line)
@@ -238,26 +251,19 @@ def test_exported_lines_prove_the_chain_without_the_database(file: Path) -> None
 
 
 def test_facts_are_hashed_as_they_are_read_back(file: Path) -> None:
-    with Catalog(sqlite_url(file)).write() as session:
-        audit.append(
-            session,
-            process="test",
-            subject_kind="node",
-            subject="node",
-            event="ODD",
-            facts={"pair": (1, 2), "by number": {10: "a", 9: "b"}},
-        )
+    with changed_rows(Catalog(sqlite_url(file))) as session:
+        append_one(session, facts={"pair": (1, 2), "by number": {10: "a", 9: "b"}})
     assert verdict_of(file).untouched
 
 
 def test_facts_that_are_no_finite_json_are_refused(file: Path) -> None:
     for bad in (float("nan"), object()):
-        with pytest.raises((ValueError, TypeError)), Catalog(sqlite_url(file)).write() as session:
-            audit.append(session, process="t", subject_kind="node", subject="n", event="E", facts={"bad": bad})
+        with pytest.raises((ValueError, TypeError)), changed_rows(Catalog(sqlite_url(file))) as session:
+            append_one(session, facts={"bad": bad})
 
 
 def test_rows_of_one_subject_are_found_in_order(file: Path) -> None:
-    with Catalog(sqlite_url(file)).read() as session:
-        found = [row.id for row in audit.rows(session, subject_kind="case", subject="case1")]
-        newest = [row.id for row in audit.last_rows(session, 3)]
+    with rows(Catalog(sqlite_url(file))) as session:
+        found = [row.id for row in audit.rows(View(session), subject_kind=SubjectKind.CASE, subject="case1")]
+        newest = [row.id for row in audit.last_rows(View(session), 3)]
     assert (found, newest) == ([1, 3, 5, 7, 9], [8, 9, 10])

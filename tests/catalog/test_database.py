@@ -9,14 +9,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog, open_existing, sqlite_url
+from dicom_node.catalog.audit import AuditEvent, SubjectKind
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, open_existing, sqlite_url
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.tables import Instance, Table
 from dicom_node.catalog.verify import verify
-from dicom_node.reasons import CatalogError
+from dicom_node.reasons import CatalogError, CatalogUnavailableError
+from tests.builders.rows import changed_rows, rows
 
 
 @pytest.fixture
@@ -29,13 +30,13 @@ def catalog(file: Path) -> Catalog:
     return open_catalog(sqlite_url(file))
 
 
-def append(catalog: Catalog, event: str) -> None:
-    with catalog.write() as session:
-        audit.append(session, process="test", subject_kind="node", subject="node", event=event)
+def append(catalog: Catalog, event: AuditEvent = AuditEvent.NODE_STARTED) -> None:
+    with catalog.acting_as("test").write() as tx:
+        audit.append(tx, event, SubjectKind.NODE, "node")
 
 
 def test_files_are_readable_by_their_owner_only(catalog: Catalog, file: Path) -> None:
-    append(catalog, "ANY")
+    append(catalog)
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}
     assert set(modes) == {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"}
@@ -43,8 +44,8 @@ def test_files_are_readable_by_their_owner_only(catalog: Catalog, file: Path) ->
 
 
 def test_every_connection_is_durable_and_checks_foreign_keys(catalog: Catalog) -> None:
-    for transaction in (catalog.read, catalog.write):
-        with transaction() as session:
+    for transaction in (rows, changed_rows):
+        with transaction(catalog) as session:
             found = {name: session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")}
             assert found == {"journal_mode": "wal", "synchronous": 2}
             assert session.scalar(text("PRAGMA foreign_keys")) == 1
@@ -62,20 +63,20 @@ def test_a_row_without_its_parent_is_refused(catalog: Catalog) -> None:
         size=0,
         received_at=audit.utc_now(),
     )
-    with pytest.raises(IntegrityError), catalog.write() as session:
+    with pytest.raises(CatalogUnavailableError, match="FOREIGN KEY"), changed_rows(catalog) as session:
         session.add(orphan)
 
 
 def test_a_write_that_raises_leaves_nothing(catalog: Catalog) -> None:
     def fail() -> None:
-        with catalog.write() as session:
-            audit.append(session, process="test", subject_kind="node", subject="node", event="HALF")
+        with changed_rows(catalog) as session:
+            audit.append(Transaction(session, "test"), AuditEvent.NODE_STARTED, SubjectKind.NODE, "node")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with catalog.read() as session:
-        assert list(audit.rows(session)) == []
+    with rows(catalog) as session:
+        assert list(audit.rows(View(session))) == []
 
 
 def test_writers_wait_for_each_other_from_their_first_moment(catalog: Catalog) -> None:
@@ -85,12 +86,12 @@ def test_writers_wait_for_each_other_from_their_first_moment(catalog: Catalog) -
 
     def second() -> None:
         entered.wait()
-        with catalog.write():
+        with changed_rows(catalog):
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with catalog.write():
+    with changed_rows(catalog):
         entered.set()
         thread.join(0.3)
         order.append("first")
@@ -99,29 +100,27 @@ def test_writers_wait_for_each_other_from_their_first_moment(catalog: Catalog) -
 
 
 def test_a_chain_written_by_many_threads_holds(catalog: Catalog) -> None:
-    threads = [
-        threading.Thread(target=lambda: [append(catalog, f"E{n}") for n in range(15)], daemon=True) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: [append(catalog) for _ in range(15)], daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    with catalog.read() as session:
-        verdict = verify(session, None)
+    with rows(catalog) as session:
+        verdict = verify(View(session), None)
     assert (verdict.rows, verdict.problems) == (60, ())
 
 
 def test_migrations_make_exactly_the_tables_of_the_code(catalog: Catalog) -> None:
-    with catalog.read() as session:
+    with rows(catalog) as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
 
 
 def test_migrating_twice_changes_nothing(catalog: Catalog, file: Path) -> None:
-    append(catalog, "BEFORE")
+    append(catalog)
     open_catalog(sqlite_url(file)).close()
-    with catalog.read() as session:
-        assert [row.event for row in audit.rows(session)] == ["BEFORE"]
+    with rows(catalog) as session:
+        assert [row.event for row in audit.rows(View(session))] == ["NODE_STARTED"]
 
 
 def test_a_migration_that_breaks_leaves_no_table_and_no_record(file: Path) -> None:
@@ -139,7 +138,7 @@ def test_a_migration_that_breaks_leaves_no_table_and_no_record(file: Path) -> No
 
 
 def test_a_database_of_a_newer_release_is_left_alone(catalog: Catalog, file: Path) -> None:
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(CatalogError, match="9999"):
         open_catalog(sqlite_url(file))

@@ -9,19 +9,26 @@ import pytest
 
 import dicom_node
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.audit import AuditEvent
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, sqlite_url
+from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.states import (
     CASE_TRANSITIONS,
+    DELIVERY_TRANSITIONS,
     SERIES_TRANSITIONS,
     CaseEvent,
     CaseState,
+    DeliveryEvent,
+    DeliveryState,
     SeriesEvent,
     SeriesState,
 )
-from dicom_node.catalog.tables import Case, Series
-from dicom_node.catalog.transitions import ForbiddenTransition, advance_case, advance_series
+from dicom_node.catalog.tables import Case, Delivery, Series
+from dicom_node.catalog.transitions import ForbiddenTransition, advance_case, advance_delivery, advance_series
 from dicom_node.reasons import RESULT_REJECTED
-from tests.work.rows import add_case, new_series
+from dicom_node.values.recorded_reason import RecordedReason
+from tests.builders.rows import changed_rows, rows
+from tests.work.rows import add_case, add_delivery, new_series
 
 SOURCES = sorted(Path(dicom_node.__file__).parent.rglob("*.py"))
 TRANSITIONS = Path(dicom_node.__file__).parent / "catalog" / "transitions.py"
@@ -33,19 +40,22 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 def last_row(catalog: Catalog) -> tuple[str, str | None, str | None, str]:
-    with catalog.read() as session:
-        row = audit.last_rows(session, 1)[0]
+    with rows(catalog) as session:
+        row = audit.last_rows(View(session), 1)[0]
         return row.subject, row.from_state, row.to_state, row.event
 
 
-@pytest.mark.parametrize(("edge", "to_state"), CASE_TRANSITIONS.items(), ids=str)
+BEGUN = {edge: state for edge, state in CASE_TRANSITIONS.items() if edge[0] is not None}
+
+
+@pytest.mark.parametrize(("edge", "to_state"), BEGUN.items(), ids=str)
 def test_every_edge_of_a_case_moves_it_and_is_audited(
     catalog: Catalog, edge: tuple[CaseState, CaseEvent], to_state: CaseState
 ) -> None:
     case_id = add_case(catalog, edge[0])
-    with catalog.write() as session:
-        advance_case(session, session.get_one(Case, case_id), edge[1], process="test", number=1)
-    with catalog.read() as session:
+    with changed_rows(catalog) as session:
+        advance_case(Transaction(session, "test"), session.get_one(Case, case_id), edge[1], number=1)
+    with rows(catalog) as session:
         assert session.get_one(Case, case_id).state == to_state
     assert last_row(catalog) == (case_id, edge[0], to_state, edge[1])
 
@@ -56,16 +66,51 @@ def test_what_is_no_edge_of_a_case_is_refused_and_changes_nothing(catalog: Catal
             continue
         case_id = add_case(catalog, state)
         before = last_row(catalog)
-        with pytest.raises(ForbiddenTransition), catalog.write() as session:
-            advance_case(session, session.get_one(Case, case_id), event, process="test")
-        with catalog.read() as session:
+        with pytest.raises(ForbiddenTransition), changed_rows(catalog) as session:
+            advance_case(Transaction(session, "test"), session.get_one(Case, case_id), event)
+        with rows(catalog) as session:
             assert session.get_one(Case, case_id).state == state
         assert last_row(catalog) == before
 
 
+def test_a_case_begins_by_its_table_and_by_no_other_event(catalog: Catalog) -> None:
+    with rows(catalog) as session:
+        stack_id = session.get_one(Case, add_case(catalog)).stack_id
+    for event in CaseEvent:
+        case = Case(id=new_case_id(), stack_id=stack_id, created_at=audit.utc_now())
+        with changed_rows(catalog) as session:
+            tx = Transaction(session, "test")
+            if event is CaseEvent.CREATED:
+                session.add(case)
+                advance_case(tx, case, event)
+            else:
+                with pytest.raises(ForbiddenTransition):
+                    advance_case(tx, case, event)
+    assert case.state is None
+
+
+def test_edges_of_a_delivery_and_nothing_else(catalog: Catalog) -> None:
+    for state, event in product((None, *DeliveryState), DeliveryEvent):
+        delivery_id = add_delivery(catalog, state) if state is not None else None
+        target = DELIVERY_TRANSITIONS.get((state, event))
+        with changed_rows(catalog) as session:
+            delivery = session.get_one(Delivery, delivery_id) if delivery_id is not None else Delivery()
+            if target is None:
+                with pytest.raises(ForbiddenTransition):
+                    advance_delivery(Transaction(session, "test"), delivery, event)
+                assert delivery.state == state
+            else:
+                advance_delivery(Transaction(session, "test"), delivery, event, said="said")
+                assert delivery.state == target
+        if target is not None and delivery_id is not None:
+            with rows(catalog) as session:
+                row = audit.last_rows(View(session), 1)[0]
+            assert (row.subject_kind, row.event, row.facts["said"]) == ("delivery", event, "said")
+
+
 def test_edges_of_a_series_and_nothing_else(catalog: Catalog) -> None:
     for state, event in product((None, *SeriesState), SeriesEvent):
-        with catalog.write() as session:
+        with changed_rows(catalog) as session:
             series = new_series(SeriesState.RECEIVING if state is None else state)
             session.add(series)
             session.flush()
@@ -74,25 +119,28 @@ def test_edges_of_a_series_and_nothing_else(catalog: Catalog) -> None:
         if state is None:
             assert (target is not None) == (event is SeriesEvent.INSTANCE_STORED)
         elif target is None:
-            with pytest.raises(ForbiddenTransition), catalog.write() as session:
-                advance_series(session, session.get_one(Series, series.id), event, process="test")
+            with pytest.raises(ForbiddenTransition), changed_rows(catalog) as session:
+                advance_series(Transaction(session, "test"), session.get_one(Series, series.id), event)
             assert last_row(catalog) == before
         else:
-            with catalog.write() as session:
-                advance_series(session, session.get_one(Series, series.id), event, process="test")
+            with changed_rows(catalog) as session:
+                advance_series(Transaction(session, "test"), session.get_one(Series, series.id), event)
             moved = (series.series_instance_uid, state, target, event)
             assert last_row(catalog) == (moved if target != state else before)
 
 
 def test_the_reason_and_its_facts_stay_with_the_case_until_it_moves_on(catalog: Catalog) -> None:
     case_id = add_case(catalog, CaseState.DELINEATED)
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         case = session.get_one(Case, case_id)
         advance_case(
-            session, case, CaseEvent.RESULT_REJECTED, process="test", reason=RESULT_REJECTED, findings="too small"
+            Transaction(session, "test"),
+            case,
+            CaseEvent.RESULT_REJECTED,
+            reason=RecordedReason(RESULT_REJECTED.code, {"findings": "too small"}),
         )
         assert (case.reason_code, case.facts) == ("RESULT_REJECTED", {"findings": "too small"})
-        advance_case(session, case, CaseEvent.RETRIED, process="test")
+        advance_case(Transaction(session, "test"), case, CaseEvent.RETRIED)
         assert (case.reason_code, case.facts) == (None, {})
 
 
@@ -101,13 +149,13 @@ def test_state_and_audit_row_share_one_transaction(catalog: Catalog) -> None:
     before = last_row(catalog)
 
     def fail() -> None:
-        with catalog.write() as session:
-            advance_case(session, session.get_one(Case, case_id), CaseEvent.LEASED, process="test")
+        with changed_rows(catalog) as session:
+            advance_case(Transaction(session, "test"), session.get_one(Case, case_id), CaseEvent.LEASED)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with catalog.read() as session:
+    with rows(catalog) as session:
         assert session.get_one(Case, case_id).state == CaseState.QUEUED
     assert last_row(catalog) == before
 
@@ -122,21 +170,22 @@ def test_every_event_is_raised_by_the_program() -> None:
     }
     assert {("CaseEvent", event.name) for event in CaseEvent} <= raised
     assert {("SeriesEvent", event.name) for event in SeriesEvent} <= raised
+    assert {("DeliveryEvent", event.name) for event in DeliveryEvent} <= raised
+    assert {("AuditEvent", event.name) for event in AuditEvent} <= raised
 
 
 def test_every_state_can_be_reached_from_the_first() -> None:
-    assert _reachable(CaseState.QUEUED, CASE_TRANSITIONS) == set(CaseState)
+    assert _reachable(None, CASE_TRANSITIONS) == {None, *CaseState}
+    assert _reachable(None, DELIVERY_TRANSITIONS) == {None, *DeliveryState}
     assert _reachable(None, SERIES_TRANSITIONS) == {None, *SeriesState}
 
 
-def test_no_other_module_sets_the_state_of_a_series_or_a_case() -> None:
-    """Deliveries have a state of their own, which the outbox alone moves."""
+def test_no_other_module_sets_the_state_of_a_series_a_case_or_a_delivery() -> None:
     offenders = [
         f"{path.name}:{line} {target}"
         for path in SOURCES
         if path != TRANSITIONS
         for line, target in _states_set(ast.parse(path.read_text(encoding="utf-8")))
-        if not (path.name == "outbox.py" and target == "delivery")
     ]
     assert offenders == []
 
@@ -151,12 +200,14 @@ def test_the_search_for_set_states_finds_every_way_to_set_one() -> None:
         "update(Case).values({'state': 1})",
         "update(Case).values({Case.state: 1})",
         "Case(state=CaseState.FAILED)",
+        "Case(state=CaseState.QUEUED)",
+        "Delivery(state=DeliveryState.WAITING)",
         "Series(state=SeriesState.ADMITTED)",
         "for case.state in x: pass",
     )
     for way in ways:
         assert list(_states_set(ast.parse(way))), way
-    assert not list(_states_set(ast.parse("Case(state=CaseState.QUEUED)\nx = case.state")))
+    assert not list(_states_set(ast.parse("x = case.state")))
 
 
 def _reachable(first: object, table: object) -> set[object]:
@@ -181,7 +232,7 @@ def _states_set_by_call(call: ast.Call) -> Iterator[tuple[int, str]]:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     states = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "state"]
     by_name = name == "setattr" and any(ast.unparse(each) == "'state'" for each in call.args)
-    by_birth = name in {"Case", "Series"} and states not in ([], ["CaseState.QUEUED"])
+    by_birth = name in {"Case", "Series", "Delivery"} and bool(states)
     if by_name or by_birth or (name == "values" and (states or _names_state(call.args))):
         yield call.lineno, ast.unparse(call)
 

@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-from dicom_node.catalog.heartbeats import beat
+from dicom_node.catalog.heartbeats import record_heartbeat
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.verify import anchor_head
@@ -27,6 +27,7 @@ from dissm_engine.delineation import Verdict
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, free_port
+from tests.builders.rows import changed_rows, rows
 from tests.work.engines import RaisingEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ def answered(settings_file: Path, *words: str, code: int = 0) -> object:
 
 
 def only_case(intake: Intake) -> Case:
-    with intake.catalog.read() as session:
+    with rows(intake.catalog) as session:
         return session.query(Case).one()
 
 
@@ -118,7 +119,7 @@ def test_looking_makes_no_database(tmp_path: Path, settings_file: Path) -> None:
 
 
 def test_show_tells_the_whole_story_of_a_case(settings_file: Path, intake: Intake) -> None:
-    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     case = only_case(intake)
     story = answered(settings_file, "show", case.id)
     assert isinstance(story, dict)
@@ -134,7 +135,7 @@ def test_show_tells_the_whole_story_of_a_case(settings_file: Path, intake: Intak
 
 
 def test_cases_and_explain_say_reason_and_rule(settings_file: Path, intake: Intake) -> None:
-    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine(verdict=Verdict.REJECT))
+    work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine(verdict=Verdict.REJECT))
     (line,) = answered(settings_file, "cases")  # type: ignore[misc]
     assert (line["state"], line["reason_code"]) == ("HELD", "RESULT_REJECTED")
     assert "the engine does not trust its result" in line["reason"]
@@ -154,7 +155,7 @@ def test_retry_queues_a_failed_case_again(settings_file: Path, intake: Intake) -
     from dissm_engine.errors import NO_SURFACE as ANY_REASON
     from dissm_engine.errors import BundleError
 
-    work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(BundleError(ANY_REASON)))
+    work_once(intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(BundleError(ANY_REASON)))
     assert only_case(intake).state == CaseState.FAILED
     result = run(settings_file, "retry", only_case(intake).id)
     assert result.exit_code == 0
@@ -163,8 +164,8 @@ def test_retry_queues_a_failed_case_again(settings_file: Path, intake: Intake) -
 
 
 def test_retry_of_a_case_that_nobody_wanted_says_that_it_is_only_sent(settings_file: Path, intake: Intake) -> None:
-    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
-    queue_proven(intake.catalog, intake.settings, "control")
+    work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
+    queue_proven(intake.catalog.acting_as("control"), intake.settings.destinations)
     assert only_case(intake).state == CaseState.DELIVERED, "there is no destination"
     said = run(settings_file, "retry", only_case(intake).id).output
     assert "queued" not in said
@@ -177,12 +178,12 @@ def test_status_is_healthy_only_while_every_process_beats(settings_file: Path, i
     assert found["problems"] == ["the node is not running: no process has a heartbeat"]  # type: ignore[index]
     from dicom_node.catalog import audit
 
-    with intake.catalog.write() as session:
-        for name in ("listener", "control", "worker-1"):
-            beat(session, name, audit.utc_now())
+    for name in ("listener", "control", "worker-1"):
+        with intake.catalog.acting_as(name).write() as tx:
+            record_heartbeat(tx, audit.utc_now())
     found = answered(settings_file, "status", code=0)
     assert found["cases"] == {"QUEUED": 1}  # type: ignore[index]
-    with intake.catalog.write() as session:
+    with changed_rows(intake.catalog) as session:
         session.execute(text("UPDATE processes SET heartbeat_at = '2020-01-01 00:00:00' WHERE name = 'listener'"))
     result = run(settings_file, "status")
     assert result.exit_code == 1
@@ -193,8 +194,8 @@ def test_audit_verify_finds_a_cut_log_and_says_so_by_its_exit_code(
     tmp_path: Path, settings_file: Path, intake: Intake
 ) -> None:
     assert run(settings_file, "audit", "verify").exit_code == 1, "rows, and no anchor"
-    anchor_head(intake.catalog, intake.settings.node.audit_anchor, process="test")
-    anchor_head(intake.catalog, intake.settings.node.audit_anchor, process="test")
+    anchor_head(intake.catalog.acting_as("test"), intake.settings.node.audit_anchor)
+    anchor_head(intake.catalog.acting_as("test"), intake.settings.node.audit_anchor)
     assert run(settings_file, "audit", "verify").exit_code == 0
     intake.catalog.close()
     raw = sqlite3.connect(tmp_path / "data" / "catalog.sqlite")
@@ -212,7 +213,7 @@ def test_audit_verify_finds_a_cut_log_and_says_so_by_its_exit_code(
 def test_a_removed_anchor_is_a_problem_of_the_node_and_only_said_of_a_copy(
     tmp_path: Path, settings_file: Path, intake: Intake
 ) -> None:
-    anchor_head(intake.catalog, intake.settings.node.audit_anchor, process="test")
+    anchor_head(intake.catalog.acting_as("test"), intake.settings.node.audit_anchor)
     intake.settings.node.audit_anchor.unlink()
     intake.catalog.close()
     result = run(settings_file, "audit", "verify")

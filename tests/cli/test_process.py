@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import stat
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from dicom_node.catalog.database import open_existing
+from dicom_node.catalog.database import View, open_existing
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.verify import read_anchor, verify
 from dicom_node.processes.offline import OfflineReport, process_folders
 from dicom_node.receive.importing import ImportCounts
 from dicom_node.settings import Settings
-from dicom_node.watch.case_history import Story
+from dicom_node.values.case_history import CaseRecord
 from dissm_engine.delineation import Delineation, Progress, Verdict, silent
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.rows import rows
 from tests.work.engines import load_quick, load_rejecting
 
 
@@ -31,12 +33,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
-def silently(_cases: list[Story]) -> None:
+def silently(_cases: Sequence[CaseRecord]) -> None:
     """Nobody watches."""
 
 
 def states(report: OfflineReport) -> list[str]:
-    return [case["state"] for case in report.cases]
+    return [case.state for case in report.cases]
 
 
 def test_a_folder_becomes_proven_objects_beside_an_audit_that_verifies(tmp_path: Path, folders: list[Path]) -> None:
@@ -47,8 +49,8 @@ def test_a_folder_becomes_proven_objects_beside_an_audit_that_verifies(tmp_path:
     assert sorted(each.name for each in (out / case).iterdir()) == ["seg.dcm", "surface.dcm"]
     assert {stat.S_IMODE(each.stat().st_mode) for each in (out / case).iterdir()} == {0o600}
     catalog = open_existing(out / "audit.sqlite")
-    with catalog.read() as session:
-        verdict = verify(session, read_anchor(out / "audit.head"))
+    with rows(catalog) as session:
+        verdict = verify(View(session), read_anchor(out / "audit.head"))
     catalog.close()
     # Behind the anchored row comes the one that says so.
     assert (verdict.untouched, verdict.anchored_row) == (True, verdict.rows - 1)
@@ -127,8 +129,8 @@ def test_a_worker_that_falls_is_replaced_and_its_case_tried_again_in_the_same_ru
 
     Interrupted.failed = False
     report = process_folders(folders[:2], tmp_path, Settings(), load=load, watch=silently)
-    assert [case["state"] for case in report.cases] == [CaseState.PROVEN] * 2
-    assert sorted(case["attempt"] for case in report.cases) == [1, 2]
+    assert [case.state for case in report.cases] == [CaseState.PROVEN] * 2
+    assert sorted(case.attempt for case in report.cases) == [1, 2]
 
 
 def test_an_engine_that_cannot_be_loaded_ends_the_run(tmp_path: Path, folders: list[Path]) -> None:

@@ -14,14 +14,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.database import View
+from dicom_node.catalog.histories import case_history, newest_cases, newest_series, series_history
 from dicom_node.cli import console as show
 from dicom_node.cli.app import app
 from dicom_node.processes.worker_process import work_once
 from dicom_node.values.equipment import SOFTWARE_VERSION
-from dicom_node.watch.case_history import case_lines, case_story, series_lines, series_story
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.rows import rows
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def intake(tmp_path: Path) -> Intake:
     write_ct_series(tmp_path / "mr", abdomen(), name="m", study="m", attributes={"Modality": "MR"})
     intake = Intake(tmp_path / "data")
     intake.decide(tmp_path / "ct", tmp_path / "mr")
-    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     return intake
 
 
@@ -46,14 +48,14 @@ def printed(console: Console) -> str:
 
 def test_at_80_columns_every_name_is_whole_and_on_one_line(intake: Intake) -> None:
     console = narrow()
-    with intake.catalog.read() as session:
-        (line,) = case_lines(session, 10)
-        story = case_story(session, line["case"])
-        series = series_lines(session, 10)
+    with rows(intake.catalog) as session:
+        (line,) = newest_cases(View(session), 10)
+        story = case_history(View(session), line["case"])
+        series = newest_series(View(session), 10)
         show.print_cases(console, [{**line, "state": "RUNNING", "stage": "refine", "reason": "a reason " * 20}])
         show.print_case(console, story)
         show.print_series_lines(console, series)
-        show.print_series(console, series_story(session, story["series"]["series_instance_uid"]))
+        show.print_series(console, series_history(View(session), story["series"]["series_instance_uid"]))
     output = printed(console)
     names = [line["case"], line["changed_at"], story["bundle_digest"], *(one["series_instance_uid"] for one in series)]
     names += [item[key] for item in story["objects"] for key in ("sop_instance_uid", "path")]
@@ -62,16 +64,16 @@ def test_at_80_columns_every_name_is_whole_and_on_one_line(intake: Intake) -> No
 
 
 def test_the_list_of_series_names_the_refused_one_with_its_reason(intake: Intake) -> None:
-    with intake.catalog.read() as session:
-        found = {one["reason_code"]: one for one in series_lines(session, 10)}
+    with rows(intake.catalog) as session:
+        found = {one["reason_code"]: one for one in newest_series(View(session), 10)}
         assert set(found) == {None, "MR_IMAGES"}
-        assert series_story(session, found["MR_IMAGES"]["series_instance_uid"])["state"] == "REFUSED"
+        assert series_history(View(session), found["MR_IMAGES"]["series_instance_uid"])["state"] == "REFUSED"
 
 
 def test_the_audit_s_subjects_are_what_explain_takes(intake: Intake) -> None:
     console = narrow()
-    with intake.catalog.read() as session:
-        story = series_story(session, series_lines(session, 1)[0]["series_instance_uid"])
+    with rows(intake.catalog) as session:
+        story = series_history(View(session), newest_series(View(session), 1)[0]["series_instance_uid"])
     show.print_audit(console, story["audit"])
     assert f"series {story['series_instance_uid']}" in printed(console)
 
@@ -117,9 +119,9 @@ def test_what_the_source_leaves_empty_stands_in_the_audit_by_name(tmp_path: Path
     )
     intake = Intake(tmp_path / "data")
     intake.decide(tmp_path / "ct")
-    work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
-    with intake.catalog.read() as session:
-        (proven,) = [row for row in audit.rows(session, subject_kind="case") if row.event == "OBJECTS_PROVEN"]
+    work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
+    with rows(intake.catalog) as session:
+        (proven,) = [row for row in audit.rows(View(session), subject_kind="case") if row.event == "OBJECTS_PROVEN"]
     assert proven.facts["empty_in_source"] == ["PatientID", "ReferringPhysicianName"]
 
 
@@ -128,8 +130,8 @@ def test_the_version_is_said() -> None:
 
 
 def test_a_case_that_cannot_be_retried_says_which_can(intake: Intake) -> None:
+    from dicom_node.catalog.leases import retry_case
     from dicom_node.catalog.transitions import ForbiddenTransition
-    from dicom_node.work.lease import retry_case
 
     with pytest.raises(ForbiddenTransition, match="only REFUSED, HELD, PARKED or FAILED cases"):
-        retry_case(intake.catalog, intake.cases()[0].id, process="test")
+        retry_case(intake.catalog.acting_as("test"), intake.cases()[0].id)

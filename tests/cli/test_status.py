@@ -7,41 +7,36 @@ import threading
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.heartbeats import ENDED, FAILED, beat
+from dicom_node.catalog.audit import AuditEvent
+from dicom_node.catalog.database import View
+from dicom_node.catalog.heartbeats import record_heartbeat, record_node_event, record_process_failure
 from dicom_node.processes.listener_process import run_listener
 from dicom_node.reasons import NodeError
 from dicom_node.watch.status import NodeStatus, node_status
 from tests.builders.intake import Intake
+from tests.builders.rows import rows
 
 
 @pytest.fixture
 def beating(intake: Intake) -> Intake:
     """A node whose every process has just beaten, as each does at once after its restart."""
-    with intake.catalog.write() as session:
-        for name in ("listener", "control", "worker-1"):
-            beat(session, name, audit.utc_now())
+    for name in ("listener", "control", "worker-1"):
+        with intake.catalog.acting_as(name).write() as tx:
+            record_heartbeat(tx, audit.utc_now())
     return intake
 
 
 def fall(intake: Intake, child: str, times: int) -> None:
     for number in range(times):
-        with intake.catalog.write() as session:
-            audit.append(
-                session, process=child, subject_kind="node", subject=child, event=FAILED, facts={"said": "GaiError"}
-            )
-            audit.append(
-                session,
-                process="supervisor",
-                subject_kind="node",
-                subject="node",
-                event=ENDED,
-                facts={"child": child, "exit_code": 1, "falls": number + 1},
-            )
+        with intake.catalog.acting_as(child).write() as tx:
+            record_process_failure(tx, "GaiError", None)
+        with intake.catalog.acting_as("supervisor").write() as tx:
+            record_node_event(tx, AuditEvent.PROCESS_ENDED, child=child, exit_code=1, falls=number + 1)
 
 
 def status(intake: Intake) -> NodeStatus:
-    with intake.catalog.read() as session:
-        return node_status(session, intake.settings)
+    with rows(intake.catalog) as session:
+        return node_status(View(session), intake.settings)
 
 
 def test_a_process_that_falls_again_and_again_is_a_problem_though_it_beats(beating: Intake) -> None:
@@ -70,5 +65,5 @@ def test_an_address_of_another_machine_ends_the_listener_with_a_reason_and_at_on
     )
     settings = intake.settings.model_copy(update={"listen": listen})
     with pytest.raises(NodeError, match=r"on 203\.0\.113\.7 cannot be listened on: .+ address") as raised:
-        run_listener(settings, intake.catalog, "listener", threading.Event())
+        run_listener(settings, intake.catalog.acting_as("listener"), threading.Event())
     assert raised.value.reason.code == "CANNOT_LISTEN"

@@ -29,8 +29,9 @@ from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.states import CaseState, SeriesState
 from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack
 from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_unwanted_deliveries
-from dicom_node.deliver.store_status import DeliveryOutcome
+from dicom_node.deliver.store_status import DeliveryEvent
 from dicom_node.settings import Destination, NodeSettings, Settings
+from tests.builders.rows import changed_rows, rows
 
 CLASSES = {"seg": SegmentationStorage, "surface": SurfaceSegmentationStorage}
 
@@ -92,7 +93,7 @@ def settings_for(folder: Path, *destinations: Destination) -> Settings:
 def proven_case(catalog: Catalog, settings: Settings, kinds: tuple[str, ...] = ("seg", "surface")) -> str:
     """A case whose objects were proven a moment ago. Returns its id."""
     case_id, now = new_case_id(), audit.utc_now()
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         series = Series(
             series_instance_uid=generate_uid(),
             study_instance_uid=generate_uid(),
@@ -140,34 +141,34 @@ def _object(settings: Settings, case_id: str, kind: str) -> ResultObject:
 
 
 def case_state(catalog: Catalog, case_id: str) -> CaseState:
-    with catalog.read() as session:
+    with rows(catalog) as session:
         return session.get_one(Case, case_id).state
 
 
 def deliveries(catalog: Catalog, case_id: str) -> list[Delivery]:
-    with catalog.read() as session:
+    with rows(catalog) as session:
         found = select(Delivery).join(ResultObject).where(ResultObject.case_id == case_id).order_by(Delivery.id)
         return list(session.scalars(found))
 
 
 def audit_events(catalog: Catalog, case_id: str, kind: str = "delivery") -> list[AuditRow]:
-    with catalog.read() as session:
+    with rows(catalog) as session:
         found = select(AuditRow).where(AuditRow.subject == case_id, AuditRow.subject_kind == kind)
         return list(session.scalars(found.order_by(AuditRow.id)))
 
 
-def deliver_round(catalog: Catalog, settings: Settings) -> Counter[DeliveryOutcome]:
+def deliver_round(catalog: Catalog, settings: Settings) -> Counter[DeliveryEvent]:
     """What the control process does again and again, once: the outbox' job, then each destination's."""
-    queue_proven(catalog, settings, "test")
-    withdraw_unwanted_deliveries(catalog, settings, "test")
-    outcomes: Counter[DeliveryOutcome] = Counter()
+    queue_proven(catalog.acting_as("test"), settings.destinations)
+    withdraw_unwanted_deliveries(catalog.acting_as("test"), settings.destinations)
+    outcomes: Counter[DeliveryEvent] = Counter()
     for each in settings.destinations:
-        outcomes.update(deliver_to(catalog, settings, each, "test"))
+        outcomes.update(deliver_to(catalog.acting_as("test"), each, settings.node.spool))
     return outcomes
 
 
 def end_rest(catalog: Catalog) -> None:
     """As if the rest of every destination were over."""
-    with catalog.write() as session:
+    with changed_rows(catalog) as session:
         for row in session.scalars(select(Delivery)):
             row.next_attempt_at -= timedelta(days=365)

@@ -16,14 +16,15 @@ from pynetdicom import evt
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from sqlalchemy import select
 
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.database import Catalog, View
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import ResultObject
 from dicom_node.deliver.outbox import queue_proven
 from dicom_node.deliver.store_scu import OutgoingObject, send
-from dicom_node.deliver.store_status import DeliveryOutcome
+from dicom_node.deliver.store_status import DeliveryEvent
 from dicom_node.settings import Destination
 from dicom_node.watch.status import node_status
+from tests.builders.rows import changed_rows, rows
 from tests.deliver.destinations import (
     case_state,
     deliver_round,
@@ -73,10 +74,10 @@ def test_an_object_that_failed_goes_behind_those_that_did_not(catalog: Catalog, 
         failing = proven_case(catalog, settings, kinds=("seg",))
         deliver_round(catalog, settings)
         proven_case(catalog, settings, kinds=("seg",))
-        queue_proven(catalog, settings, "test")
+        queue_proven(catalog.acting_as("test"), settings.destinations)
         end_rest(catalog)
         deliver_round(catalog, settings)
-    with catalog.read() as session:
+    with rows(catalog) as session:
         uid = session.scalar(select(ResultObject.sop_instance_uid).where(ResultObject.case_id == failing))
     assert [each == uid for each in pacs.received] == [True, False, True]
 
@@ -108,7 +109,7 @@ def test_a_destination_that_cannot_be_reached_is_tried_without_limit(catalog: Ca
 def test_a_host_that_does_not_resolve_lets_the_destination_rest(catalog: Catalog, tmp_path: Path, host: str) -> None:
     settings = settings_for(tmp_path, destination(104, host=host))
     case = proven_case(catalog, settings)
-    assert deliver_round(catalog, settings) == {DeliveryOutcome.TRY_AGAIN: 2}
+    assert deliver_round(catalog, settings) == {DeliveryEvent.TRY_AGAIN: 2}
     assert not any(row.reached for row in deliveries(catalog, case))
     assert case_state(catalog, case) == CaseState.DELIVERING
 
@@ -118,7 +119,7 @@ def test_a_long_backlog_goes_in_portions(catalog: Catalog, tmp_path: Path) -> No
         settings = settings_for(tmp_path, destination(pacs.port))
         for _ in range(9):
             proven_case(catalog, settings)
-        assert [deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] for _ in range(3)] == [16, 2, 0]
+        assert [deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] for _ in range(3)] == [16, 2, 0]
 
 
 def test_status_names_a_destination_that_gets_nothing(catalog: Catalog, tmp_path: Path) -> None:
@@ -127,8 +128,8 @@ def test_status_names_a_destination_that_gets_nothing(catalog: Catalog, tmp_path
     for attempts in range(1, 6):
         deliver_round(catalog, settings)
         end_rest(catalog)
-        with catalog.read() as session:
-            problems = [said for said in node_status(session, settings).problems if "archive" in said]
+        with rows(catalog) as session:
+            problems = [said for said in node_status(View(session), settings).problems if "archive" in said]
         assert bool(problems) == (attempts == 5)
     assert "2 objects wait, the oldest since 20" in problems[0]
     assert "nothing answers there" in problems[0]
@@ -137,12 +138,12 @@ def test_status_names_a_destination_that_gets_nothing(catalog: Catalog, tmp_path
 def test_status_names_a_destination_whose_objects_wait_for_hours(catalog: Catalog, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, destination(free_port(), "archive"))
     proven_case(catalog, settings)
-    queue_proven(catalog, settings, "test")
-    with catalog.write() as session:
+    queue_proven(catalog.acting_as("test"), settings.destinations)
+    with changed_rows(catalog) as session:
         for item in session.scalars(select(ResultObject)):
             item.created_at -= timedelta(hours=2)
-    with catalog.read() as session:
-        (problem,) = (said for said in node_status(session, settings).problems if "archive" in said)
+    with rows(catalog) as session:
+        (problem,) = (said for said in node_status(View(session), settings).problems if "archive" in said)
     assert problem.endswith("not tried yet")
 
 
@@ -201,5 +202,5 @@ def test_a_destination_that_stops_reading_is_given_up_and_tried_again() -> None:
     finally:
         peer.close()
         peer.join(20)
-    assert answer.outcome is DeliveryOutcome.TRY_AGAIN
+    assert answer.outcome is DeliveryEvent.TRY_AGAIN
     assert time.monotonic() - began < 30

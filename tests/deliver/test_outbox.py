@@ -17,15 +17,16 @@ from pydicom.uid import (
 from pynetdicom import evt
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog
+from dicom_node.catalog.histories import newest_cases
+from dicom_node.catalog.leases import retry_case
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
 from dicom_node.deliver.outbox import queue_proven
-from dicom_node.deliver.store_status import DeliveryOutcome
+from dicom_node.deliver.store_status import DeliveryEvent
 from dicom_node.processes.control_process import run_control
-from dicom_node.watch.case_history import case_lines
-from dicom_node.work.lease import retry_case
+from tests.builders.rows import changed_rows, rows
 from tests.deliver.destinations import (
     audit_events,
     case_state,
@@ -45,7 +46,7 @@ def test_a_proven_case_is_sent_to_its_destination_and_is_delivered(catalog: Cata
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
         counts = deliver_round(catalog, settings)
-    assert counts == {DeliveryOutcome.DELIVERED: 2}
+    assert counts == {DeliveryEvent.DELIVERED: 2}
     assert case_state(catalog, case) == CaseState.DELIVERED
     assert [row.object.sop_instance_uid for row in _with_objects(catalog, case)] == pacs.received
     assert [row.event for row in audit_events(catalog, case)] == ["DELIVERED", "DELIVERED"]
@@ -63,7 +64,7 @@ def test_a_destination_gets_only_the_kinds_of_objects_it_asked_for(catalog: Cata
     with storage_scp() as pacs:
         settings = settings_for(tmp_path, destination(pacs.port, objects=("seg",)))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 1
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -88,7 +89,7 @@ def test_a_refusal_for_good_is_not_retried_and_holds_the_case(catalog: Catalog, 
     assert len(pacs.received) == 2
     assert case_state(catalog, case) == CaseState.HELD
     assert {row.last_status for row in deliveries(catalog, case)} == {status}
-    with catalog.read() as session:
+    with rows(catalog) as session:
         assert session.get_one(Case, case).reason_code == "DELIVERY_REFUSED"
 
 
@@ -97,7 +98,7 @@ def test_an_unknown_class_is_refused_for_good_and_the_other_object_still_goes(ca
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
         counts = deliver_round(catalog, settings)
-    assert counts == {DeliveryOutcome.DELIVERED: 1, DeliveryOutcome.REFUSED: 1}
+    assert counts == {DeliveryEvent.DELIVERED: 1, DeliveryEvent.REFUSED: 1}
     assert case_state(catalog, case) == CaseState.HELD
 
 
@@ -105,7 +106,7 @@ def test_an_unknown_syntax_of_every_object_is_refused_for_good(catalog: Catalog,
     with storage_scp(syntaxes=(ImplicitVRLittleEndian,)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.REFUSED] == 2
+        assert deliver_round(catalog, settings)[DeliveryEvent.REFUSED] == 2
     assert case_state(catalog, case) == CaseState.HELD
 
 
@@ -113,7 +114,7 @@ def test_an_association_rejected_for_good_is_not_retried(catalog: Catalog, tmp_p
     with storage_scp(ae_title="OTHER", require_called=True) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.REFUSED] == 2
+        assert deliver_round(catalog, settings)[DeliveryEvent.REFUSED] == 2
     assert case_state(catalog, case) == CaseState.HELD
     assert "called ae title not recognised" in str(deliveries(catalog, case)[0].last_error)
 
@@ -124,11 +125,11 @@ def test_a_transient_failure_is_retried_until_it_goes(catalog: Catalog, tmp_path
     with storage_scp(lambda event: next(answers)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.TRY_AGAIN] == 2
+        assert deliver_round(catalog, settings)[DeliveryEvent.TRY_AGAIN] == 2
         assert case_state(catalog, case) == CaseState.DELIVERING
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 0, "it rests before it is tried again"
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 0, "it rests before it is tried again"
         end_rest(catalog)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 2
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 2
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -154,9 +155,9 @@ def test_a_destination_that_is_down_gets_everything_in_order_when_it_is_up_again
     assert 6 < rest.total_seconds() <= 10
     second = proven_case(catalog, settings)
     with storage_scp(port=port) as pacs:
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 0, "nothing overtakes what waits"
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 0, "nothing overtakes what waits"
         end_rest(catalog)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 4
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 4
     wanted = [row.object.sop_instance_uid for case in (first, second) for row in _with_objects(catalog, case)]
     assert pacs.received == wanted
     assert {case_state(catalog, case) for case in (first, second)} == {CaseState.DELIVERED}
@@ -200,10 +201,10 @@ def test_an_answer_that_never_came_is_sent_again_under_the_same_uid(catalog: Cat
     with storage_scp(abort_once) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings, kinds=("seg",))
-        assert deliver_round(catalog, settings)[DeliveryOutcome.TRY_AGAIN] == 1
+        assert deliver_round(catalog, settings)[DeliveryEvent.TRY_AGAIN] == 1
         assert "unknown" in str(deliveries(catalog, case)[0].last_error)
         end_rest(catalog)
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 1
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 1
     assert len(set(pacs.received)) == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
 
@@ -239,9 +240,9 @@ def test_an_overtaken_case_sends_nothing_more(catalog: Catalog, tmp_path: Path) 
     with storage_scp() as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        queue_proven(catalog, settings, "test")
-        with catalog.write() as session:
-            advance_case(session, session.get_one(Case, case), CaseEvent.OVERTAKEN, process="test")
+        queue_proven(catalog.acting_as("test"), settings.destinations)
+        with changed_rows(catalog) as session:
+            advance_case(Transaction(session, "test"), session.get_one(Case, case), CaseEvent.OVERTAKEN)
         deliver_round(catalog, settings)
     assert not pacs.received
     assert {row.state for row in deliveries(catalog, case)} == {"WITHDRAWN"}
@@ -254,7 +255,7 @@ def test_a_destination_taken_out_of_the_settings_holds_what_waits_for_it(catalog
     deliver_round(catalog, settings)
     deliver_round(catalog, settings_for(tmp_path))
     assert case_state(catalog, case) == CaseState.HELD
-    with catalog.read() as session:
+    with rows(catalog) as session:
         assert session.get_one(Case, case).facts["destination"] == "gone"
 
 
@@ -267,7 +268,7 @@ def test_the_outbox_survives_a_restart(catalog: Catalog, tmp_path: Path) -> None
     reopened = open_catalog(catalog.url)
     end_rest(reopened)
     with storage_scp(port=port):
-        assert deliver_round(reopened, settings)[DeliveryOutcome.DELIVERED] == 2
+        assert deliver_round(reopened, settings)[DeliveryEvent.DELIVERED] == 2
     assert [row.attempts for row in deliveries(reopened, case)] == [2, 2]
     reopened.close()
 
@@ -276,15 +277,15 @@ def test_a_case_that_nobody_wanted_says_so_and_is_sent_when_somebody_does(catalo
     with storage_scp() as pacs:
         case = proven_case(catalog, settings_for(tmp_path))
         deliver_round(catalog, settings_for(tmp_path))
-        with catalog.read() as session:
-            (line,) = case_lines(session, 1)
+        with rows(catalog) as session:
+            (line,) = newest_cases(View(session), 1)
         assert (line["state"], line["reason_code"]) == ("DELIVERED", "NOTHING_SENT")
         assert "no destination wants seg, surface" in line["reason"]
         settings = settings_for(tmp_path, destination(pacs.port))
-        retry_case(catalog, case, process="test")
-        assert deliver_round(catalog, settings)[DeliveryOutcome.DELIVERED] == 2
+        retry_case(catalog.acting_as("test"), case)
+        assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 2
         with pytest.raises(ForbiddenTransition):
-            retry_case(catalog, case, process="test")
+            retry_case(catalog.acting_as("test"), case)
     assert case_state(catalog, case) == CaseState.DELIVERED
 
 
@@ -296,8 +297,8 @@ def until(met: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def _with_objects(catalog: Catalog, case_id: str):  # type: ignore[no-untyped-def]
-    with catalog.read() as session:
-        rows = [session.merge(row) for row in deliveries(catalog, case_id)]
-        for row in rows:
+    with rows(catalog) as session:
+        found = [session.merge(row) for row in deliveries(catalog, case_id)]
+        for row in found:
             assert row.object.sop_class_uid in (SegmentationStorage, SurfaceSegmentationStorage)
-        return rows
+        return found

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.deliver.backoff import backoff_after
-from dicom_node.deliver.store_status import DeliveryOutcome, result_of_status
+from dicom_node.deliver.store_status import DeliveryEvent, result_of_status
 from tests.deliver.destinations import destination
 
 
@@ -22,5 +22,5 @@ def test_the_rest_is_never_longer_than_the_cap_and_never_nothing(attempts: int, 
 @given(status=st.integers(0, 0xFFFF))
 def test_every_status_has_an_outcome_and_only_success_needs_no_words(status: int) -> None:
     answer = result_of_status(status)
-    assert (answer.outcome is DeliveryOutcome.DELIVERED) == (status == 0)
+    assert (answer.outcome is DeliveryEvent.DELIVERED) == (status == 0)
     assert status == 0 or f"{status:04X}" in answer.said

@@ -14,13 +14,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dicom_node.catalog.database import open_catalog
+from dicom_node.catalog.database import View, open_catalog
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import AuditRow, Case, Process, Series
 from dicom_node.catalog.verify import read_anchor, verify
 from dicom_node.demo.node import answers_echo, free_port
 from dicom_node.settings import load_settings
 from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.rows import rows
 from tests.conftest import ROOT
 from tests.thirdparty import need
 
@@ -118,7 +119,7 @@ longest_retry_seconds = 1
         return {row.name: row.pid for row in self.rows(Process) if _session_of(row.pid) == self.process.pid}
 
     def rows(self, table: Any) -> list[Any]:
-        with self.catalog.read() as session:
+        with rows(self.catalog) as session:
             return list(session.scalars(select(table)))
 
     def case_states(self) -> list[CaseState]:
@@ -139,8 +140,8 @@ longest_retry_seconds = 1
         return [row.event for row in self.rows(AuditRow)]
 
     def audit_is_whole(self) -> bool:
-        with self.catalog.read() as session:
-            return verify(session, read_anchor(self.settings.node.audit_anchor)).untouched
+        with rows(self.catalog) as session:
+            return verify(View(session), read_anchor(self.settings.node.audit_anchor)).untouched
 
     def story(self) -> str:
         """What a failed test prints."""

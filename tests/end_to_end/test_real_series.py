@@ -15,13 +15,14 @@ import SimpleITK as sitk
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.assemble.volume import read_volume
-from dicom_node.catalog.database import open_existing
+from dicom_node.catalog.database import View, open_existing
+from dicom_node.catalog.histories import case_history
 from dicom_node.processes.offline import OfflineReport, process_folders
 from dicom_node.processes.worker_process import load_engine
 from dicom_node.settings import Settings
-from dicom_node.watch.case_history import case_story
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import derived_uid, oriented, tilted, write_ct_series
+from tests.builders.rows import rows
 
 pytestmark = pytest.mark.slow
 
@@ -65,15 +66,15 @@ def processed(folder: Path, out: Path, load: Any, **tables: Any) -> OfflineRepor
 def findings_of(out: Path, case: str) -> dict[str, Mapping[str, Any]]:
     """What the engine noticed, as `dissm-node show` tells it."""
     catalog = open_existing(out / "audit.sqlite")
-    with catalog.read() as session:
-        results = case_story(session, case)["results"] or {}
+    with rows(catalog) as session:
+        results = case_history(View(session), case)["results"] or {}
     catalog.close()
     return {item["name"]: item for item in results.get("findings", {}).get("items", ())}
 
 
 @pytest.fixture(scope="module")
 def venous(hcc_048: Path) -> Volume:
-    return read_volume(sorted(hcc_048.rglob("*.dcm")), "refuse").volume
+    return read_volume(sorted(hcc_048.rglob("*.dcm"))).volume
 
 
 @pytest.fixture(scope="module")

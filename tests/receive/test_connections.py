@@ -20,8 +20,10 @@ from sqlalchemy import select, text
 from dicom_node.catalog.tables import Association
 from dicom_node.receive.associations import OpenAssociations, Peer
 from dicom_node.receive.storage_scp import StorageScp
+from dicom_node.values.received import PeerIdentity
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
+from tests.builders.rows import changed_rows, rows
 from tests.builders.senders import CT, association, audit_facts, wait_until
 
 BODY = abdomen((24, 34, 36), (9.0, 9.0, 6.0))
@@ -39,8 +41,8 @@ def one_image(folder: Path) -> pydicom.Dataset:
     return pydicom.dcmread(write_ct_series(folder / "ct", BODY)[0])
 
 
-def rows(node: Intake) -> list[Association]:
-    with node.catalog.read() as session:
+def associations_of(node: Intake) -> list[Association]:
+    with rows(node.catalog) as session:
         return list(session.scalars(select(Association)))
 
 
@@ -58,16 +60,16 @@ def test_a_connection_lost_while_its_first_image_is_stored_leaves_no_association
         monkeypatch.setattr(listener._associations, "close", close_noted)
         with association(node) as connection:
             # The image waits for the database until the connection is gone.
-            with node.catalog.write():
+            with changed_rows(node.catalog):
                 sending = threading.Thread(target=connection.send_c_store, args=(image,))
                 sending.start()
                 wait_until(lambda: any((node.settings.node.spool / "instances").rglob("*.dcm")))
                 connection.abort()
                 assert lost.wait(20)
             sending.join()
-        wait_until(lambda: bool(rows(node)))
-        wait_until(lambda: rows(node)[0].closed_at is not None)
-        assert rows(node)[0].ended in {"aborted", "lost"}
+        wait_until(lambda: bool(associations_of(node)))
+        wait_until(lambda: associations_of(node)[0].closed_at is not None)
+        assert associations_of(node)[0].ended in {"aborted", "lost"}
         wait_until(lambda: not listener._associations._peers)
 
 
@@ -76,24 +78,24 @@ def test_an_association_whose_end_could_not_be_written_is_closed_when_it_can(tmp
     with listening(tmp_path) as (node, listener):
         with association(node) as connection:
             assert connection.send_c_store(image).Status == 0
-            with node.catalog.write() as session:
+            with changed_rows(node.catalog) as session:
                 session.execute(
                     text("CREATE TRIGGER full BEFORE UPDATE ON associations BEGIN SELECT RAISE(ABORT, 'no room'); END")
                 )
         wait_until(lambda: any(peer.ended for peer in listener._associations._peers.values()))
         listener.tidy()
-        assert rows(node)[0].closed_at is None
-        with node.catalog.write() as session:
+        assert associations_of(node)[0].closed_at is None
+        with changed_rows(node.catalog) as session:
             session.execute(text("DROP TRIGGER full"))
         listener.tidy()
-        assert (rows(node)[0].ended, len(listener._associations)) == ("released", 0)
+        assert (associations_of(node)[0].ended, len(listener._associations)) == ("released", 0)
         assert len(audit_facts(node, "CLOSED")) == 1
 
 
 def test_a_connection_that_is_gone_before_it_is_accepted_is_not_remembered(intake: Intake) -> None:
     associations, connection = OpenAssociations(intake.catalog), Connection(AE("DISSM"), "acceptor")
     associations.close(connection, "lost")
-    associations.open(connection, Peer("A", "B", "127.0.0.1", ()))
+    associations.open(connection, Peer(PeerIdentity("A", "B", "127.0.0.1")))
     assert not associations._peers
 
 

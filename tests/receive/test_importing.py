@@ -28,9 +28,9 @@ def test_a_folder_with_strange_files_is_imported_and_they_are_counted(intake: In
     (tmp_path / "ct" / "empty.dcm").touch()
     (tmp_path / "ct" / "cut.dcm").write_bytes(paths[0].read_bytes()[:300])
     (tmp_path / "ct" / "link").symlink_to(tmp_path / "nowhere")
-    counts = import_folder(intake.catalog, intake.settings.node.spool, tmp_path / "ct")
+    counts = import_folder(intake.catalog.acting_as("import"), intake.settings.node.spool, tmp_path / "ct")
     assert (counts.stored, counts.not_dicom, counts.broken) == (60, 2, 1)
-    again = import_folder(intake.catalog, intake.settings.node.spool, tmp_path / "ct")
+    again = import_folder(intake.catalog.acting_as("import"), intake.settings.node.spool, tmp_path / "ct")
     assert (again.stored, again.known) == (0, 60)
     assert intake.events("node") == ["IMPORTED", "IMPORTED"]
 
@@ -93,7 +93,7 @@ def test_of_an_archive_that_cannot_be_read_to_its_end_nothing_is_stored(
         intake.take(archive)
     assert intake.series() == []
     archive.write_bytes(whole)
-    assert [len(stack.instance_ids) for stack in intake.decide(archive)] == [60]
+    assert [len(stack.images) for stack in intake.decide(archive)] == [60]
 
 
 def test_a_spool_that_takes_nothing_is_not_blamed_on_the_input(intake: Intake, tmp_path: Path) -> None:
@@ -168,5 +168,5 @@ def test_a_dicomdir_is_an_index_and_no_instance(intake: Intake, tmp_path: Path) 
     files = FileSet()
     files.add(pydicom.dcmread(paths[0]))
     files.write(tmp_path / "disc")
-    counts = import_folder(intake.catalog, intake.settings.node.spool, tmp_path / "disc")
+    counts = import_folder(intake.catalog.acting_as("import"), intake.settings.node.spool, tmp_path / "disc")
     assert (counts.stored, counts.not_dicom, counts.broken) == (1, 1, 0)

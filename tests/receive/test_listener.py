@@ -25,6 +25,7 @@ from dicom_node.receive.storage_scp import StorageScp
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
+from tests.builders.rows import changed_rows, rows
 from tests.builders.senders import (
     CT,
     association,
@@ -52,7 +53,7 @@ def test_dcmtk_sends_a_series_and_every_byte_lies_in_the_spool_as_it_came(node: 
         assert kept.stat().st_mode & 0o777 == 0o600
     assert spool.stat().st_mode & 0o777 == 0o700
     assert not list((spool / "incoming").iterdir())
-    with node.catalog.read() as session:
+    with rows(node.catalog) as session:
         (row,) = session.scalars(select(Association)).all()
     assert (row.stored, row.ended, row.calling_ae) == (24, "released", "STORESCU")
 
@@ -113,14 +114,14 @@ def test_other_bytes_under_a_known_uid_are_success_and_quarantined(node: Intake,
 
 def test_success_is_sent_only_after_the_row_is_committed(node: Intake, tmp_path: Path) -> None:
     image = pydicom.dcmread(write_ct_series(tmp_path, BODY)[0])
-    with node.catalog.write() as session:
+    with changed_rows(node.catalog) as session:
         session.execute(
             text("CREATE TRIGGER broken BEFORE INSERT ON instances BEGIN SELECT RAISE(ABORT, 'no room'); END")
         )
     with association(node) as connection:
         assert connection.send_c_store(image).Status == 0xA700
         assert instances(node) == []
-        with node.catalog.write() as session:
+        with changed_rows(node.catalog) as session:
             session.execute(text("DROP TRIGGER broken"))
         assert connection.send_c_store(image).Status == 0
         # While the association is still open: the row was there before the answer.
@@ -202,14 +203,14 @@ def test_a_known_image_does_not_wake_a_series_that_is_decided(node: Intake, tmp_
 
 
 def _settled(node: Intake) -> str | None:
-    settle_quiet_series(node.catalog, node.settings.assemble, process="test")
+    settle_quiet_series(node.catalog.acting_as("test"), node.settings.assemble)
     (series,) = node.series()
     return series.completeness if series.state == SeriesState.SETTLED else None
 
 
 def test_a_listener_that_was_killed_leaves_no_association_open(tmp_path: Path) -> None:
     node = Intake(tmp_path / "node")
-    with node.catalog.write() as session:
+    with changed_rows(node.catalog) as session:
         session.add(
             Association(
                 calling_ae="A",
@@ -225,7 +226,7 @@ def test_a_listener_that_was_killed_leaves_no_association_open(tmp_path: Path) -
     (spool / "incoming" / "1-1").write_bytes(b"half an image")
     with running_listener(node.settings, node.catalog):
         pass
-    with node.catalog.read() as session:
+    with rows(node.catalog) as session:
         (row,) = session.scalars(select(Association)).all()
     assert (row.ended, row.closed_at is not None) == ("lost", True)
     assert not list((spool / "incoming").iterdir())
@@ -234,7 +235,7 @@ def test_a_listener_that_was_killed_leaves_no_association_open(tmp_path: Path) -
 
 def test_a_port_in_use_is_a_clear_error(node: Intake) -> None:
     with pytest.raises(NodeError, match="in use") as refused:
-        StorageScp(node.settings, node.catalog).start()
+        StorageScp(node.settings, node.catalog.acting_as("listener")).start()
     assert refused.value.reason.code == "PORT_IN_USE"
 
 

@@ -20,6 +20,7 @@ from dicom_node.settings import ListenSettings
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, running_listener
+from tests.builders.rows import rows
 from tests.builders.senders import (
     CT,
     association,
@@ -95,7 +96,7 @@ def test_echo_is_answered_and_leaves_no_trace(node: Intake) -> None:
     port = str(node.settings.listen.port)
     done = subprocess.run([need("echoscu"), "-aec", "DISSM", "127.0.0.1", port], check=False, timeout=60)
     assert done.returncode == 0
-    with node.catalog.read() as session:
+    with rows(node.catalog) as session:
         assert session.scalars(select(AuditRow)).all() == []
 
 

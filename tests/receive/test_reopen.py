@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.catalog.intake import retry_series
 from dicom_node.catalog.transitions import ForbiddenTransition
 from dicom_node.reasons import NodeError
-from dicom_node.receive.series_retry import retry_series
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
+
+
+def retry(intake: Intake, series_instance_uid: str) -> None:
+    with intake.catalog.acting_as("retry").write() as tx:
+        retry_series(tx, series_instance_uid)
 
 
 def test_a_refused_series_is_decided_again_under_the_settings_of_now_and_the_audit_says_who_asked(
@@ -27,7 +32,7 @@ def test_a_refused_series_is_decided_again_under_the_settings_of_now_and_the_aud
 
     lenient = Intake(tmp_path / "node", admit={"derived": "allow"})
     assert [stack.admitted for stack in lenient.decide(tmp_path / "ct")] == [False]
-    retry_series(lenient.catalog, refused.series_instance_uid, process="retry")
+    retry(lenient, refused.series_instance_uid)
     assert [stack.admitted for stack in lenient.decide()] == [True]
     (series,), (case,) = lenient.series(), lenient.cases()
     assert (series.state, series.revision, case.state) == ("ADMITTED", 2, "QUEUED")
@@ -40,7 +45,7 @@ def test_only_a_refused_series_can_be_decided_again(intake: Intake, tmp_path: Pa
     intake.decide(tmp_path / "ct")
     (series,) = intake.series()
     with pytest.raises(ForbiddenTransition):
-        retry_series(intake.catalog, series.series_instance_uid, process="retry")
+        retry(intake, series.series_instance_uid)
     with pytest.raises(NodeError):
-        retry_series(intake.catalog, "1.2.3", process="retry")
+        retry(intake, "1.2.3")
     assert intake.series()[0].revision == 1

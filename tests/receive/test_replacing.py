@@ -15,6 +15,7 @@ from dicom_node.processes.worker_process import work_once
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.rows import rows
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
 
@@ -35,9 +36,9 @@ def test_a_truncated_image_is_replaced_when_the_series_is_sent_again(intake: Int
     assert outcome(intake, tmp_path / "first") == ["TRUNCATED_FILE"]
     assert outcome(intake, tmp_path / "again") == ["ADMITTED"]
     (stack,) = intake.stacks()
-    assert len(stack.instance_ids) == 60
+    assert len(stack.images) == 60
     assert "one content an image" in {line["rule"] for line in stack.evidence}
-    with intake.catalog.read() as session:
+    with rows(intake.catalog) as session:
         (row,) = session.query(AuditRow).where(AuditRow.event == "REPLACED")
     assert row.reason_code == "TRUNCATED_FILE"
     assert row.facts["old_digest"] != row.facts["new_digest"]
@@ -79,7 +80,7 @@ def test_pixels_that_only_the_worker_found_unreadable_are_replaced_too(intake: I
     broken.PixelData = encapsulate([b"no run lengths at all"])
     broken.save_as(broken.filename)
     assert outcome(intake, tmp_path / "first") == ["ADMITTED"]
-    assert work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     assert [case.reason_code for case in intake.cases()] == ["UNREADABLE_PIXELS"]
     assert outcome(intake, tmp_path / "again") == ["ADMITTED"]
     assert [case.state for case in intake.cases()] == ["SUPERSEDED", "QUEUED"]
@@ -107,17 +108,17 @@ def test_the_correction_of_another_series_replaces_nothing(intake: Intake, tmp_p
 
 
 def test_bytes_that_the_disk_lost_are_healed_by_sending_again_and_a_retry(intake: Intake, tmp_path: Path) -> None:
+    from dicom_node.catalog.leases import retry_case
     from dicom_node.reasons import SPOOL_DAMAGED
-    from dicom_node.work.lease import retry_case
 
     body = abdomen()
     write_ct_series(tmp_path / "ct", body, series_description="Abdomen portal venous")
     intake.decide(tmp_path / "ct")
     next(intake.settings.node.spool.rglob("*.dcm")).unlink()
-    assert work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     assert [case.reason_code for case in intake.cases()] == [SPOOL_DAMAGED.code]
     intake.decide(tmp_path / "ct")
-    retry_case(intake.catalog, intake.cases()[0].id, process="test")
-    assert work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    retry_case(intake.catalog.acting_as("test"), intake.cases()[0].id)
+    assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     assert [case.state for case in intake.cases()] == ["PROVEN"]
     assert "dissm-node retry" in SPOOL_DAMAGED.cure

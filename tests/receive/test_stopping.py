@@ -17,7 +17,7 @@ BODY = abdomen((24, 34, 36), (9.0, 9.0, 6.0))
 
 
 def started(node: Intake) -> StorageScp:
-    listener = StorageScp(node.settings, node.catalog)
+    listener = StorageScp(node.settings, node.catalog.acting_as("listener"))
     listener.start()
     return listener
 

@@ -18,10 +18,11 @@ from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from dicom_node.assemble.volume import read_volume
-from dicom_node.results.result_identity import ObjectKind, ResultIdentity
+from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
 from dicom_node.values import equipment
+from dicom_node.values.results import ObjectKind
 from dissm_engine.delineation import Delineation, Verdict
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, write_ct_series

@@ -15,13 +15,15 @@ import pytest
 from apscheduler.schedulers import base
 from structlog.testing import capture_logs
 
-from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.audit import AuditEvent
+from dicom_node.catalog.database import Catalog, View
+from dicom_node.catalog.heartbeats import record_node_event
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.processes import control_process as control
 from dicom_node.watch.status import node_status
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.rows import rows
 
 
 @contextmanager
@@ -61,9 +63,9 @@ def test_jobs_run_on_when_the_clock_is_set_back_by_an_hour(intake: Intake, monke
         until(lambda: len(rounds) >= before + 3)
 
 
-def write_row(catalog: Catalog, event: str) -> None:
-    with catalog.write() as session:
-        audit.append(session, process="test", subject_kind="node", subject="node", event=event)
+def write_row(catalog: Catalog, event: AuditEvent) -> None:
+    with catalog.acting_as("test").write() as tx:
+        record_node_event(tx, event)
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -78,10 +80,10 @@ def test_a_restored_database_older_than_its_anchor_is_said_once_and_stops_nothin
     intake: Intake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = intake.settings.node
-    write_row(intake.catalog, "BEFORE")
+    write_row(intake.catalog, AuditEvent.NODE_STARTED)
     copy_database(node.data_folder / "catalog.sqlite", tmp_path / "backup.sqlite")
-    write_row(intake.catalog, "AFTER")
-    before = anchor_head(intake.catalog, node.audit_anchor, process="test")
+    write_row(intake.catalog, AuditEvent.NODE_STOPPED)
+    before = anchor_head(intake.catalog.acting_as("test"), node.audit_anchor)
     copy_database(tmp_path / "backup.sqlite", node.data_folder / "catalog.sqlite")
     write_ct_series(tmp_path / "ct", abdomen())
     monkeypatch.setattr(control, "_ANCHOR_SECONDS", 0.05)
@@ -91,8 +93,8 @@ def test_a_restored_database_older_than_its_anchor_is_said_once_and_stops_nothin
         until(lambda: len(intake.cases()) == 1)
     assert [entry["log_level"] for entry in logs if "not anchored" in entry["event"]] == ["error"]
     assert json.loads(node.audit_anchor.read_text())["hash"] == before.hash
-    with intake.catalog.read() as session:
-        problems = node_status(session, intake.settings).problems
+    with rows(intake.catalog) as session:
+        problems = node_status(View(session), intake.settings).problems
     assert any("the audit chain is broken: row 2" in problem for problem in problems)
 
 

@@ -15,23 +15,17 @@ import psutil
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, Transaction, open_catalog, sqlite_url
+from dicom_node.catalog.leases import LeaseLost, abandon_lease, end_lease, held_case, retry_case, take_lease
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
 from dicom_node.reasons import NodeError
-from dicom_node.work.lease import (
-    Lease,
-    LeaseLost,
-    abandon_lease,
-    end_lease,
-    held_case,
-    requeue_lost_cases,
-    retry_case,
-    take_lease,
-)
+from dicom_node.values.lease import Lease
 from dicom_node.work.lease_renewer import LeaseRenewer
+from dicom_node.work.lost_cases import requeue_lost_cases
 from dicom_node.work.process_identity import ProcessIdentity, process_identity_from, start_of, this_process
+from tests.builders.rows import changed_rows, rows
 from tests.builders.senders import wait_until
 from tests.work.rows import add_case
 
@@ -45,12 +39,12 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def case_of(catalog: Catalog, case_id: str) -> Case:
-    with catalog.read() as session:
+    with rows(catalog) as session:
         return session.get_one(Case, case_id)
 
 
 def taken(catalog: Catalog, owner: str = HERE, seconds: float = 60.0) -> Lease:
-    lease = take_lease(catalog, owner, seconds, process="test")
+    lease = take_lease(catalog.acting_as("test"), owner, seconds)
     assert lease is not None
     return lease
 
@@ -59,7 +53,7 @@ def take_all(url: str, start: object, taken_cases: object) -> None:
     """Runs in a process of its own."""
     catalog = Catalog(url)
     start.wait()  # type: ignore[attr-defined]
-    while (lease := take_lease(catalog, str(this_process()), 60.0, process="test")) is not None:
+    while (lease := take_lease(catalog.acting_as("test"), str(this_process()), 60.0)) is not None:
         taken_cases.put((os.getpid(), lease.case_id))  # type: ignore[attr-defined]
         # SQLite's lock is not fair: the one that has just had it would take them all.
         time.sleep(0.05)
@@ -87,17 +81,17 @@ def test_no_two_workers_get_one_case(catalog: Catalog) -> None:
 def test_the_oldest_case_comes_first_and_none_is_none(catalog: Catalog) -> None:
     first, second = add_case(catalog), add_case(catalog)
     assert [taken(catalog).case_id, taken(catalog).case_id] == [first, second]
-    assert take_lease(catalog, HERE, 60.0, process="test") is None
+    assert take_lease(catalog.acting_as("test"), HERE, 60.0) is None
 
 
 def test_a_lease_that_ran_out_goes_back_to_the_queue_and_its_holder_hears_it(catalog: Catalog) -> None:
     add_case(catalog)
     lease = taken(catalog, ELSEWHERE, seconds=-1.0)
-    assert requeue_lost_cases(catalog, 3, process="control") == 1
+    assert requeue_lost_cases(catalog.acting_as("control"), 3) == 1
     case = case_of(catalog, lease.case_id)
     assert (case.state, case.reason_code, case.lease_owner) == (CaseState.QUEUED, "WORKER_LOST", None)
     assert taken(catalog).attempt == 2
-    with catalog.read() as session, pytest.raises(LeaseLost):
+    with rows(catalog) as session, pytest.raises(LeaseLost):
         held_case(session, lease)
 
 
@@ -105,7 +99,7 @@ def test_a_live_lease_is_left_alone(catalog: Catalog) -> None:
     for owner in (HERE, ELSEWHERE):
         add_case(catalog)
         taken(catalog, owner)
-    assert requeue_lost_cases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog.acting_as("control"), 3) == 0
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_lost_at_once(catalog: Catalog) -> None:
@@ -113,10 +107,10 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_lost_at_once(catalog: Ca
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     owner = replace(this_process(), pid=sleeper.pid, started=start_of(sleeper.pid) or 0)
     lease = taken(catalog, str(owner), seconds=3600)
-    assert requeue_lost_cases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog.acting_as("control"), 3) == 0
     sleeper.kill()
     sleeper.wait()
-    assert requeue_lost_cases(catalog, 3, process="control") == 1
+    assert requeue_lost_cases(catalog.acting_as("control"), 3) == 1
     assert case_of(catalog, lease.case_id).state == CaseState.QUEUED
 
 
@@ -130,14 +124,14 @@ def test_a_step_of_the_wall_clock_takes_no_case_from_a_living_worker(
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) - 3600)
     assert not this_process().is_gone
     assert not process_identity_from(HERE).is_gone
-    assert requeue_lost_cases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog.acting_as("control"), 3) == 0
 
 
 def test_a_clock_that_is_set_forward_takes_no_case_from_a_living_process_of_this_machine(catalog: Catalog) -> None:
     add_case(catalog)
     # As a step of more than the lease leaves it.
     taken(catalog, HERE, seconds=-3600)
-    assert requeue_lost_cases(catalog, 3, process="control") == 0
+    assert requeue_lost_cases(catalog.acting_as("control"), 3) == 0
 
 
 @pytest.fixture
@@ -183,12 +177,12 @@ def test_after_so_many_attempts_a_case_is_parked_and_a_retry_grants_as_many_agai
 
     def lose() -> str:
         taken(catalog, ELSEWHERE, seconds=-1.0)
-        requeue_lost_cases(catalog, 2, process="control")
+        requeue_lost_cases(catalog.acting_as("control"), 2)
         return case_of(catalog, case_id).state
 
     assert [lose(), lose()] == [CaseState.QUEUED, CaseState.PARKED]
     assert case_of(catalog, case_id).reason_code == "ATTEMPTS_EXHAUSTED"
-    retry_case(catalog, case_id, process="test")
+    retry_case(catalog.acting_as("test"), case_id)
     assert [lose(), lose()] == [CaseState.QUEUED, CaseState.PARKED]
     assert case_of(catalog, case_id).attempt == 4
 
@@ -196,28 +190,28 @@ def test_after_so_many_attempts_a_case_is_parked_and_a_retry_grants_as_many_agai
 def test_a_planned_stop_costs_no_attempt(catalog: Catalog) -> None:
     case_id = add_case(catalog)
     for _ in range(3):
-        abandon_lease(catalog, taken(catalog), None, process="test", problem="the node was stopped")
-    abandon_lease(catalog, taken(catalog), 2, process="test", problem="crash")
+        abandon_lease(catalog.acting_as("test"), taken(catalog), None, problem="the node was stopped")
+    abandon_lease(catalog.acting_as("test"), taken(catalog), 2, problem="crash")
     assert case_of(catalog, case_id).state == CaseState.QUEUED
-    abandon_lease(catalog, taken(catalog), 2, process="test", problem="crash")
+    abandon_lease(catalog.acting_as("test"), taken(catalog), 2, problem="crash")
     assert case_of(catalog, case_id).state == CaseState.PARKED
 
 
 def test_who_lost_a_case_cannot_abandon_it_for_its_new_holder(catalog: Catalog) -> None:
     add_case(catalog)
     old = taken(catalog, ELSEWHERE, seconds=-1.0)
-    requeue_lost_cases(catalog, 3, process="control")
+    requeue_lost_cases(catalog.acting_as("control"), 3)
     new = taken(catalog)
-    abandon_lease(catalog, old, 3, process="test", problem="late")
+    abandon_lease(catalog.acting_as("test"), old, 3, problem="late")
     assert case_of(catalog, new.case_id).lease_owner == new.owner
 
 
 def test_who_held_an_overtaken_case_can_abandon_it_and_go_on(catalog: Catalog) -> None:
     case_id = add_case(catalog)
     lease = taken(catalog)
-    with catalog.write() as session:
-        advance_case(session, session.get_one(Case, case_id), CaseEvent.OVERTAKEN, process="test")
-    abandon_lease(catalog, lease, 3, process="test", problem="the worker stopped on an error")
+    with changed_rows(catalog) as session:
+        advance_case(Transaction(session, "test"), session.get_one(Case, case_id), CaseEvent.OVERTAKEN)
+    abandon_lease(catalog.acting_as("test"), lease, 3, problem="the worker stopped on an error")
     assert case_of(catalog, case_id).state == CaseState.SUPERSEDED
 
 
@@ -225,18 +219,18 @@ def test_who_held_an_overtaken_case_can_abandon_it_and_go_on(catalog: Catalog) -
 def test_only_a_case_that_ended_badly_can_be_retried(catalog: Catalog, state: CaseState) -> None:
     case_id = add_case(catalog, state)
     with pytest.raises(ForbiddenTransition):
-        retry_case(catalog, case_id, process="test")
+        retry_case(catalog.acting_as("test"), case_id)
     with pytest.raises(NodeError, match="there is no case"):
-        retry_case(catalog, "absent", process="test")
+        retry_case(catalog.acting_as("test"), "absent")
 
 
 def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -> None:
     add_case(catalog)
     lease = taken(catalog, ELSEWHERE, seconds=5.0)
-    with LeaseRenewer(catalog, lease, 5.0) as keeper:
+    with LeaseRenewer(catalog.acting_as("test"), lease, 5.0) as keeper:
         keeper.progress("refine", 0.25)
         time.sleep(7.0)
-        assert requeue_lost_cases(catalog, 3, process="control") == 0
+        assert requeue_lost_cases(catalog.acting_as("control"), 3) == 0
         case = case_of(catalog, lease.case_id)
         assert (case.stage, case.stage_done) == ("refine", 0.25)
     assert case.lease_until is not None
@@ -246,7 +240,7 @@ def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -
 def test_a_lease_is_kept_while_progress_changes_and_no_longer(catalog: Catalog) -> None:
     add_case(catalog)
     lease, stalled = taken(catalog, seconds=60.0), threading.Event()
-    with LeaseRenewer(catalog, lease, 60.0, stalled_seconds=4.0, on_stall=stalled.set) as keeper:
+    with LeaseRenewer(catalog.acting_as("test"), lease, 60.0, stalled_seconds=4.0, on_stall=stalled.set) as keeper:
         for step in range(12):
             keeper.progress("refine", step / 12)
             time.sleep(0.5)
@@ -257,7 +251,7 @@ def test_a_lease_is_kept_while_progress_changes_and_no_longer(catalog: Catalog) 
 
 
 def overtake(session: object, case: Case) -> None:
-    advance_case(session, case, CaseEvent.OVERTAKEN, process="test")  # type: ignore[arg-type]
+    advance_case(Transaction(session, "test"), case, CaseEvent.OVERTAKEN)  # type: ignore[arg-type]
 
 
 def give_to_another(_session: object, case: Case) -> None:
@@ -274,9 +268,9 @@ def test_the_engine_is_stopped_when_its_case_is_taken_away(
 ) -> None:
     add_case(catalog)
     lease = taken(catalog)
-    with LeaseRenewer(catalog, lease, 1.0) as keeper:
+    with LeaseRenewer(catalog.acting_as("test"), lease, 1.0) as keeper:
         keeper.progress("pose", 0.1)
-        with catalog.write() as session:
+        with changed_rows(catalog) as session:
             change(session, session.get_one(Case, lease.case_id))
         with pytest.raises(LeaseLost):
             go_on(keeper, seconds=10)

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.heartbeats import all_processes
+from dicom_node.catalog.database import View
+from dicom_node.catalog.heartbeats import all_heartbeats
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.verify import read_anchor, verify
@@ -26,6 +27,7 @@ from dicom_node.watch.status import node_status
 from dissm_engine.bundle import Bundle
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.rows import rows
 from tests.builders.senders import reconnecting_senders, storescu
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,12 +63,12 @@ class Node:
         return process
 
     def pid(self, name: str) -> int | None:
-        with self.catalog.read() as session:
-            pids = [row.pid for row in all_processes(session) if row.name == name]
+        with rows(self.catalog) as session:
+            pids = [row.pid for row in all_heartbeats(View(session)) if row.name == name]
         return pids[0] if pids and psutil.pid_exists(pids[0]) else None
 
     def case(self) -> Case:
-        with self.catalog.read() as session:
+        with rows(self.catalog) as session:
             return session.query(Case).one()
 
     def hold(self) -> None:
@@ -76,12 +78,12 @@ class Node:
         (self.settings.node.data_folder / "slow").unlink()
 
     def events(self) -> list[str]:
-        with self.catalog.read() as session:
-            return [row.event for row in audit.rows(session)]
+        with rows(self.catalog) as session:
+            return [row.event for row in audit.rows(View(session))]
 
     def untouched(self) -> bool:
-        with self.catalog.read() as session:
-            return verify(session, read_anchor(self.settings.node.audit_anchor)).untouched
+        with rows(self.catalog) as session:
+            return verify(View(session), read_anchor(self.settings.node.audit_anchor)).untouched
 
     def stop_all(self) -> None:
         for process in self.running:
@@ -124,8 +126,8 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_the_case_finished(node: N
     assert {"PROCESS_ENDED", "WORKER_LOST"} <= set(events)
     supervisor.terminate()
     assert supervisor.wait(60) == 0
-    with node.catalog.read() as session:
-        assert all_processes(session) == []
+    with rows(node.catalog) as session:
+        assert all_heartbeats(View(session)) == []
     assert node.events()[-1] == "NODE_STOPPED"
     assert node.untouched()
 
@@ -219,8 +221,8 @@ def test_with_a_tampered_bundle_the_node_still_receives_and_says_why_it_does_not
         assert storescu(node.intake, tmp_path / "more") == 0
         assert supervisor.poll() is None
         assert node.case().state == CaseState.QUEUED
-        with node.catalog.read() as session:
-            problems = node_status(session, node.settings).problems
+        with rows(node.catalog) as session:
+            problems = node_status(View(session), node.settings).problems
         assert any("worker-1" in problem and "refine.safetensors" in problem for problem in problems), problems
     finally:
         node.stop_all()

@@ -6,18 +6,20 @@ import pydicom
 import pytest
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.database import View
+from dicom_node.catalog.leases import LeaseLost
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import Case, Instance, Series
 from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_once
 from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
-from dicom_node.work.lease import LeaseLost
 from dissm_engine.delineation import Verdict
 from dissm_engine.errors import NO_SURFACE, DelineationError
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
+from tests.builders.rows import changed_rows, rows
 from tests.work.engines import HungEngine, RaisingEngine, UnreasonableEngine
 
 
@@ -42,20 +44,20 @@ def queued(tmp_path: Path, images: Path, **tables: dict[str, object]) -> Intake:
 
 
 def worked(intake: Intake, engine: Engine) -> Case:
-    assert work_once(intake.settings, intake.catalog, "worker-1", engine)
+    assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), engine)
     return only_case(intake)
 
 
 def only_case(intake: Intake) -> Case:
-    with intake.catalog.read() as session:
+    with rows(intake.catalog) as session:
         (case,) = session.query(Case).all()
         session.refresh(case, ["objects"])
         return case
 
 
 def events(intake: Intake, case: Case) -> list[str]:
-    with intake.catalog.read() as session:
-        return [row.event for row in audit.rows(session, subject_kind="case", subject=case.id)]
+    with rows(intake.catalog) as session:
+        return [row.event for row in audit.rows(View(session), subject_kind="case", subject=case.id)]
 
 
 def test_a_case_becomes_proven_objects_with_numbers_in_the_audit(tmp_path: Path, images: Path) -> None:
@@ -63,8 +65,8 @@ def test_a_case_becomes_proven_objects_with_numbers_in_the_audit(tmp_path: Path,
     case = worked(intake, EllipsoidEngine())
     assert (case.state, case.phase, case.verdict, case.lease_owner) == (CaseState.PROVEN, "venous", "ACCEPT", None)
     assert events(intake, case) == ["CREATED", "LEASED", "FIELD_READY", "OBJECTS_PROVEN"]
-    with intake.catalog.read() as session:
-        proof = audit.last_rows(session, 1)[0].facts["proof"]
+    with rows(intake.catalog) as session:
+        proof = audit.last_rows(View(session), 1)[0].facts["proof"]
     assert proof["seg_volume_ml"] == pytest.approx(case.volume_ml, abs=0.01)
     assert {item.kind for item in case.objects} == {"seg", "surface"}
     for item in case.objects:
@@ -106,7 +108,7 @@ def test_an_incomplete_series_is_processed_and_marked_for_review_in_catalogue_an
 ) -> None:
     intake = Intake(tmp_path / "data")
     intake.decide(images)
-    with intake.catalog.write() as session:
+    with changed_rows(intake.catalog) as session:
         session.query(Series).one().completeness = "incomplete"
     case = worked(intake, EllipsoidEngine())
     assert (case.state, case.phase, case.verdict) == (CaseState.PROVEN, "venous", "REVIEW")
@@ -122,7 +124,7 @@ def test_a_volume_without_a_liver_is_refused(tmp_path: Path, images: Path) -> No
 
 def test_bytes_that_changed_in_the_spool_are_never_delineated(tmp_path: Path, images: Path) -> None:
     intake = queued(tmp_path, images)
-    with intake.catalog.read() as session:
+    with rows(intake.catalog) as session:
         file = intake.settings.node.spool / session.query(Instance).first().path  # type: ignore[union-attr]
     content = bytearray(file.read_bytes())
     content[-10] ^= 1
@@ -134,7 +136,7 @@ def test_bytes_that_changed_in_the_spool_are_never_delineated(tmp_path: Path, im
 
 def test_an_error_without_a_reason_fails_the_case_and_the_worker_goes_on(tmp_path: Path, images: Path) -> None:
     intake = queued(tmp_path, images)
-    assert work_once(intake.settings, intake.catalog, "worker-1", UnreasonableEngine())
+    assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), UnreasonableEngine())
     case = only_case(intake)
     assert (case.state, case.reason_code, case.lease_owner) == (CaseState.FAILED, "UNEXPECTED_ERROR", None)
     assert case.facts["problem"].startswith("ZeroDivisionError in engines.py:")
@@ -144,19 +146,19 @@ def test_trouble_of_the_machine_escapes_and_the_case_is_queued_again(tmp_path: P
     intake = queued(tmp_path, images, work={"attempts": 2})
     for state in (CaseState.QUEUED, CaseState.PARKED):
         with pytest.raises(MemoryError):
-            work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(MemoryError()))
+            work_once(intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(MemoryError()))
         assert only_case(intake).state == state
 
 
 def test_a_case_that_makes_no_progress_is_given_back_and_its_process_ended(tmp_path: Path, images: Path) -> None:
     intake, engine = queued(tmp_path, images, work={"stalled_minutes": 0.02}), HungEngine()
     # Stands for the end of the process: only that stops an engine that hangs.
-    assert work_once(intake.settings, intake.catalog, "worker-1", engine, end=engine.released.set)
+    assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), engine, end=engine.released.set)
     case = only_case(intake)
     assert (case.state, case.reason_code) == (CaseState.QUEUED, "WORKER_LOST")
     assert events(intake, case) == ["CREATED", "LEASED", "WORKER_LOST"]
-    with intake.catalog.read() as session:
-        assert audit.last_rows(session, 1)[0].facts["problem"] == "no progress for 0.02 minutes"
+    with rows(intake.catalog) as session:
+        assert audit.last_rows(View(session), 1)[0].facts["problem"] == "no progress for 0.02 minutes"
 
 
 def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process_lives(
@@ -164,7 +166,9 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
 ) -> None:
     intake = queued(tmp_path, images)
     # What the keeper does when the database took no renewal for too long; the row is still this process's.
-    assert work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(LeaseLost(LEASE_LOST, case="this")))
+    assert work_once(
+        intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(LeaseLost(LEASE_LOST, case="this"))
+    )
     case = only_case(intake)
     assert (case.state, case.lease_owner) == (CaseState.QUEUED, None)
 
@@ -172,10 +176,10 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:
     intake = queued(tmp_path, images, work={"attempts": 1})
     with pytest.raises(MemoryError):
-        work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(MemoryError()))
-    from dicom_node.work.lease import retry_case
+        work_once(intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(MemoryError()))
+    from dicom_node.catalog.leases import retry_case
 
-    retry_case(intake.catalog, only_case(intake).id, process="test")
+    retry_case(intake.catalog.acting_as("test"), only_case(intake).id)
     case = worked(intake, EllipsoidEngine())
     assert case.state == CaseState.PROVEN
     other = worked(queued(tmp_path / "other", images), EllipsoidEngine())
@@ -185,4 +189,4 @@ def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> N
 
 def test_nothing_to_do_is_said(tmp_path: Path) -> None:
     intake = Intake(tmp_path / "data")
-    assert not work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine())
+    assert not work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())

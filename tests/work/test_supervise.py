@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.database import View
 from dicom_node.processes import supervisor as run_node
 from dicom_node.processes.child_process import UNUSABLE
 from dicom_node.reasons import NodeError
 from tests.builders.intake import Intake
+from tests.builders.rows import changed_rows, rows
 
 
 class DeadProcess:
@@ -59,7 +61,7 @@ def falling(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fa
 def test_a_catalogue_that_takes_no_row_does_not_keep_a_fallen_child_down(
     intake: Intake, falling: Callable[..., FallingChild]
 ) -> None:
-    with intake.catalog.write() as session:
+    with changed_rows(intake.catalog) as session:
         session.execute(text("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk full'); END"))
     assert falling(1).starts == 3
 
@@ -84,5 +86,5 @@ def test_a_child_that_worked_for_long_before_it_fell_is_started_again(
     intake: Intake, falling: Callable[..., FallingChild]
 ) -> None:
     assert falling(UNUSABLE, age=90 * 86400.0).starts == 3
-    with intake.catalog.read() as session:
-        assert [row.event for row in audit.rows(session)] == ["PROCESS_ENDED"] * 2
+    with rows(intake.catalog) as session:
+        assert [row.event for row in audit.rows(View(session))] == ["PROCESS_ENDED"] * 2

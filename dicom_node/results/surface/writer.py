@@ -10,9 +10,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SurfaceSegmentationStorage
 
 from dicom_node.results import modules
-from dicom_node.results.result_identity import ObjectKind, ResultIdentity
-from dicom_node.results.written_object import WrittenObject, save_object
+from dicom_node.results.object_file import save_object
+from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.ct_stack import CtStack
+from dicom_node.values.results import ObjectKind, WrittenObject
 from dissm_engine.delineation import Delineation
 from dissm_engine.mesh import TriangleMesh
 

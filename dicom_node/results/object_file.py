@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
 
-from dicom_node.results.result_identity import ObjectKind
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenObject:
-    """One DICOM object that lies complete on the disk. digest: SHA-256 (hex) of the file."""
-
-    kind: ObjectKind
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    digest: str
+from dicom_node.values.results import ObjectKind, WrittenObject
 
 
 def save_object(dataset: Dataset, kind: ObjectKind, path: Path) -> WrittenObject:

@@ -1,11 +1,8 @@
-"""What a rule said and what it saw: three values, because a missing attribute is neither true nor false (C4)."""
+"""The values of a header's attributes as text, whatever is wrong with them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -14,39 +11,6 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from dicom_node.dicom.header_reading import PARSE_ERRORS
-
-MAX_SEEN_CHARACTERS = 120
-
-
-class RuleOutcome(StrEnum):
-    """The three values."""
-
-    YES = "yes"
-    NO = "no"
-    UNKNOWN = "unknown"
-
-    def negated(self) -> RuleOutcome:
-        """Unknown stays unknown."""
-        return {RuleOutcome.YES: RuleOutcome.NO, RuleOutcome.NO: RuleOutcome.YES}.get(self, self)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One line of `dissm-node explain`. numbers: what later decisions read, never patient data."""
-
-    rule: str
-    outcome: RuleOutcome
-    seen: str
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in `Stack.evidence`."""
-        row: dict[str, Any] = {
-            "rule": self.rule,
-            "outcome": self.outcome.value,
-            "seen": self.seen[:MAX_SEEN_CHARACTERS],
-        }
-        return row | {"numbers": self.numbers} if self.numbers else row
 
 
 def values_of(header: Dataset, attribute: str) -> tuple[str, ...]:

@@ -1,0 +1,103 @@
+"""What the listener takes in: who sent it, what it says it is, where its bytes lie, how its series ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class AssociationEnd(StrEnum):
+    """How an association ended. LOST: with its connection, or with the process that had it."""
+
+    RELEASED = "released"
+    ABORTED = "aborted"
+    LOST = "lost"
+
+
+class Completeness(StrEnum):
+    """Whether a settled series is whole (C3). VERIFIED: its sender's own count was asked for."""
+
+    VERIFIED = "verified"
+    ASSUMED = "assumed"
+    INCOMPLETE = "incomplete"
+
+
+class StoreOutcome(StrEnum):
+    """What became of an instance."""
+
+    STORED = "stored"
+    KNOWN = "known"
+    """The same bytes were here already."""
+    QUARANTINED = "quarantined"
+    """Other bytes under a known SOP Instance UID: kept aside, the first stays, unless it was refused for its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceIdentity:
+    """UIDs of one instance, each of them digits and dots only."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """A file that lies durably in the spool. path: relative to the spool. digest: SHA-256 (hex) of its bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentity:
+    """Who asked for an association. refused_contexts: SOP classes that were asked for and not accepted."""
+
+    calling_ae: str
+    called_ae: str
+    address: str
+    refused_contexts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationSummary:
+    """What an association left at its end.
+
+    discarded: objects taken and dropped. refused: reason codes of images that were refused, each with its number.
+    """
+
+    ended: AssociationEnd
+    discarded: int
+    refused: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingSeries:
+    """A series that is still being received, as the decision about its completeness needs it. Times are UTC.
+
+    still_sent: an open association brought its latest image to this series. last_ended: how the association ended that
+    brought its latest image; None while that is open, or where it came without one.
+    """
+
+    id: int
+    first_received_at: datetime
+    last_received_at: datetime
+    still_sent: bool
+    last_ended: AssociationEnd | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An image in the spool. path: relative to the spool. digest: SHA-256 (hex) of the file."""
+
+    id: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    path: str
+    digest: str
+    size: int
+    quarantined: bool
