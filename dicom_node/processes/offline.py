@@ -124,7 +124,7 @@ def _work(recorder: Recorder, settings: Settings, load: EngineLoader, jobs: int,
         with _executor(jobs) as pool:
             own = stop if jobs == 1 else None
             running = {pool.submit(_work_off, settings, load, f"{_PROCESS}-{n + 1}", own) for n in range(jobs)}
-            seen_until = audit.utc_now()
+            seen_until = datetime.min
             try:
                 while wait(running, timeout=_LOOK_SECONDS).not_done:
                     seen_until = _report(recorder, watch, seen_until)

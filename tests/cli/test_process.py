@@ -45,7 +45,7 @@ def test_a_folder_becomes_proven_objects_beside_an_audit_that_verifies(tmp_path:
     out = tmp_path / "out"
     report = process_folders(folders[:1], out, Settings(), load=load_quick, watch=silently)
     assert (states(report), report.exit_code) == ([CaseState.PROVEN], 0)
-    case = report.cases[0]["case"]
+    case = report.cases[0].id
     assert sorted(each.name for each in (out / case).iterdir()) == ["seg.dcm", "surface.dcm"]
     assert {stat.S_IMODE(each.stat().st_mode) for each in (out / case).iterdir()} == {0o600}
     catalog = open_existing(out / "audit.sqlite")
@@ -66,12 +66,17 @@ def test_the_same_folder_again_makes_nothing_twice(tmp_path: Path, folders: list
 
 
 def test_several_processes_share_the_work(tmp_path: Path, folders: list[Path]) -> None:
-    seen: list[int] = []
+    seen: set[str] = set()
     report = process_folders(
-        folders, tmp_path, Settings(), load=load_quick, jobs=2, watch=lambda cases: seen.append(len(cases))
+        folders,
+        tmp_path,
+        Settings(),
+        load=load_quick,
+        jobs=2,
+        watch=lambda cases: seen.update(case.id for case in cases),
     )
     assert states(report) == [CaseState.PROVEN] * 3
-    assert set(seen) == {3}
+    assert seen == {case.id for case in report.cases}
 
 
 def test_an_archive_is_as_good_as_a_folder(tmp_path: Path, folders: list[Path]) -> None:

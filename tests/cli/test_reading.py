@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.audit import SubjectKind
 from dicom_node.catalog.database import View
 from dicom_node.catalog.histories import case_history, newest_cases, newest_series, series_history
+from dicom_node.catalog.states import CaseState
 from dicom_node.cli import console as show
 from dicom_node.cli.app import app
 from dicom_node.processes.worker_process import work_once
+from dicom_node.values.case_history import StackRecord, time_as_text
 from dicom_node.values.equipment import SOFTWARE_VERSION
+from dicom_node.values.evidence import Evidence, RuleOutcome
+from dicom_node.values.recorded_reason import RecordedReason
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
@@ -50,39 +56,39 @@ def test_at_80_columns_every_name_is_whole_and_on_one_line(intake: Intake) -> No
     console = narrow()
     with rows(intake.catalog) as session:
         (line,) = newest_cases(View(session), 10)
-        story = case_history(View(session), line["case"])
+        story = case_history(View(session), line.id)
         series = newest_series(View(session), 10)
-        show.print_cases(console, [{**line, "state": "RUNNING", "stage": "refine", "reason": "a reason " * 20}])
+        reason = RecordedReason("A_CODE_OF_ANOTHER_RELEASE_" * 8)
+        show.print_cases(console, [replace(line, state=CaseState.RUNNING, stage="refine", reason=reason)])
         show.print_case(console, story)
         show.print_series_lines(console, series)
-        show.print_series(console, series_history(View(session), story["series"]["series_instance_uid"]))
+        show.print_series(console, series_history(View(session), story.series.series_instance_uid))
     output = printed(console)
-    names = [line["case"], line["changed_at"], story["bundle_digest"], *(one["series_instance_uid"] for one in series)]
-    names += [item[key] for item in story["objects"] for key in ("sop_instance_uid", "path")]
+    names = [line.id, time_as_text(line.changed_at), story.bundle_digest, *(one.series_instance_uid for one in series)]
+    names += [name for item in story.objects for name in (item.sop_instance_uid, item.path)]
     for name in names:
         assert name in output
 
 
 def test_the_list_of_series_names_the_refused_one_with_its_reason(intake: Intake) -> None:
     with rows(intake.catalog) as session:
-        found = {one["reason_code"]: one for one in newest_series(View(session), 10)}
+        found = {one.reason_code: one for one in newest_series(View(session), 10)}
         assert set(found) == {None, "MR_IMAGES"}
-        assert series_history(View(session), found["MR_IMAGES"]["series_instance_uid"])["state"] == "REFUSED"
+        assert series_history(View(session), found["MR_IMAGES"].series_instance_uid).series.state == "REFUSED"
 
 
 def test_the_audit_s_subjects_are_what_explain_takes(intake: Intake) -> None:
     console = narrow()
     with rows(intake.catalog) as session:
-        story = series_history(View(session), newest_series(View(session), 1)[0]["series_instance_uid"])
-    show.print_audit(console, story["audit"])
-    assert f"series {story['series_instance_uid']}" in printed(console)
+        story = series_history(View(session), newest_series(View(session), 1)[0].series_instance_uid)
+    show.print_audit(console, story.audit)
+    assert f"series {story.series.series_instance_uid}" in printed(console)
 
 
 def test_a_rule_s_name_is_no_markup() -> None:
     console = narrow()
-    evidence = [{"rule": "[/x]", "outcome": "yes", "seen": "[bold]"}]
-    stack = {"label": "[/y]", "revision": 1, "images": 3, "admitted": True, "reason": None, "evidence": evidence}
-    show.print_stack(console, stack)
+    evidence = (Evidence("[/x]", RuleOutcome.YES, "[bold]"),)
+    show.print_stack(console, StackRecord(1, "[/y]", 1, 3, admitted=True, reason=None, evidence=evidence))
     assert all(word in printed(console) for word in ("[/x]", "[/y]", "[bold]"))
 
 
@@ -121,7 +127,9 @@ def test_what_the_source_leaves_empty_stands_in_the_audit_by_name(tmp_path: Path
     intake.decide(tmp_path / "ct")
     work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     with rows(intake.catalog) as session:
-        (proven,) = [row for row in audit.rows(View(session), subject_kind="case") if row.event == "OBJECTS_PROVEN"]
+        (proven,) = [
+            row for row in audit.rows(View(session), subject_kind=SubjectKind.CASE) if row.event == "OBJECTS_PROVEN"
+        ]
     assert proven.facts["empty_in_source"] == ["PatientID", "ReferringPhysicianName"]
 
 

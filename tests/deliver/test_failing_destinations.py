@@ -202,5 +202,5 @@ def test_a_destination_that_stops_reading_is_given_up_and_tried_again() -> None:
     finally:
         peer.close()
         peer.join(20)
-    assert answer.outcome is DeliveryEvent.TRY_AGAIN
+    assert answer.event is DeliveryEvent.TRY_AGAIN
     assert time.monotonic() - began < 30

@@ -176,7 +176,7 @@ def test_a_destination_that_hangs_does_not_delay_another_nor_the_cases_after_it(
         slow_one = destination(slow.port, "slow", timeout_seconds=60)
         settings = settings_for(tmp_path, slow_one, destination(quick.port, "quick"))
         proven_case(catalog, settings)
-        control = threading.Thread(target=run_control, args=(settings, catalog, "control", stop))
+        control = threading.Thread(target=run_control, args=(settings, catalog.acting_as("control"), stop))
         control.start()
         try:
             until(lambda: len(quick.received) == 2)
@@ -279,8 +279,8 @@ def test_a_case_that_nobody_wanted_says_so_and_is_sent_when_somebody_does(catalo
         deliver_round(catalog, settings_for(tmp_path))
         with rows(catalog) as session:
             (line,) = newest_cases(View(session), 1)
-        assert (line["state"], line["reason_code"]) == ("DELIVERED", "NOTHING_SENT")
-        assert "no destination wants seg, surface" in line["reason"]
+        assert (line.state, line.reason.code) == ("DELIVERED", "NOTHING_SENT")
+        assert "no destination wants seg, surface" in str(line.reason)
         settings = settings_for(tmp_path, destination(pacs.port))
         retry_case(catalog.acting_as("test"), case)
         assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 2

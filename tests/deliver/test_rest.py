@@ -22,5 +22,5 @@ def test_the_rest_is_never_longer_than_the_cap_and_never_nothing(attempts: int, 
 @given(status=st.integers(0, 0xFFFF))
 def test_every_status_has_an_outcome_and_only_success_needs_no_words(status: int) -> None:
     answer = result_of_status(status)
-    assert (answer.outcome is DeliveryEvent.DELIVERED) == (status == 0)
+    assert (answer.event is DeliveryEvent.DELIVERED) == (status == 0)
     assert status == 0 or f"{status:04X}" in answer.said

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.database import Recorder
 from dicom_node.processes.supervisor import run_node
 from dicom_node.settings import Settings, load_settings
 
@@ -21,7 +21,7 @@ _SECONDS = "ANALYTIC_ENGINE_SECONDS"
 _STEPS = 20
 
 
-def analytic_worker_main(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def analytic_worker_main(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     # Imported here: the node's other processes load this module too, as their main one, and shall stay small.
     from dicom_node.processes.worker_process import work_until_stopped
     from dissm_engine.delineation import Delineation, Progress, silent
@@ -35,7 +35,7 @@ def analytic_worker_main(settings: Settings, catalog: Catalog, name: str, stop: 
                 time.sleep(float(os.environ[_SECONDS]) / _STEPS)
             return super().delineate(volume, progress)
 
-    work_until_stopped(settings, catalog, name, stop, PatientEngine())
+    work_until_stopped(settings, recorder, stop, PatientEngine())
 
 
 def command(seconds: float = 0.0) -> Callable[[Path], Sequence[str]]:

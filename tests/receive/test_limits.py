@@ -104,7 +104,7 @@ def test_the_header_of_a_deflated_image_does_not_keep_its_pixels(tmp_path: Path)
 
 
 def stored(intake: Intake, paths: list[Path]) -> None:
-    store = InstanceStore(intake.catalog, Spool(intake.settings.node.spool), "test", intake.settings.listen)
+    store = InstanceStore(intake.catalog.acting_as("test"), Spool(intake.settings.node.spool), intake.settings.listen)
     for path in paths:
         content = path.read_bytes()
         store.store(content, identify(content, "test"), "TEST")

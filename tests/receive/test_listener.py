@@ -42,11 +42,11 @@ BODY = abdomen((24, 34, 36), (9.0, 9.0, 6.0))
 def test_dcmtk_sends_a_series_and_every_byte_lies_in_the_spool_as_it_came(node: Intake, tmp_path: Path) -> None:
     paths = write_ct_series(tmp_path / "ct", BODY)
     assert storescu(node, tmp_path / "ct") == 0
-    rows = instances(node)
-    assert len(rows) == 24
+    images = instances(node)
+    assert len(images) == 24
     spool = node.settings.node.spool
     sent = {pydicom.dcmread(path).SOPInstanceUID: path for path in paths}
-    for row in rows:
+    for row in images:
         kept = spool / row.path
         assert hashlib.sha256(kept.read_bytes()).hexdigest() == row.digest
         assert pydicom.dcmread(kept) == pydicom.dcmread(sent[row.sop_instance_uid])
@@ -280,7 +280,7 @@ from dicom_node.catalog.database import open_catalog
 from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.settings import Settings
 settings = Settings.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
-StorageScp(settings, open_catalog(settings.node.catalog_url)).start()
+StorageScp(settings, open_catalog(settings.node.catalog_url).acting_as("listener")).start()
 time.sleep(120)
 """
 
@@ -304,11 +304,11 @@ def test_whatever_was_answered_with_success_outlives_a_killed_listener(tmp_path:
     finally:
         listener.kill()
         listener.wait()
-    rows = {row.sop_instance_uid: row for row in instances(node)}
+    stored = {row.sop_instance_uid: row for row in instances(node)}
     assert len(acknowledged) >= 9
     for uid in acknowledged:
-        kept = node.settings.node.spool / rows[uid].path
-        assert hashlib.sha256(kept.read_bytes()).hexdigest() == rows[uid].digest
+        kept = node.settings.node.spool / stored[uid].path
+        assert hashlib.sha256(kept.read_bytes()).hexdigest() == stored[uid].digest
     with running_listener(node.settings, node.catalog):
         assert storescu(node, tmp_path / "ct") == 0
     assert len(instances(node)) == 24

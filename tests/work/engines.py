@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from dicom_node.catalog.database import Catalog
+from dicom_node.catalog.database import Recorder
 from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_until_stopped
 from dicom_node.settings import Settings
@@ -87,16 +87,16 @@ def load_fatal(settings: Settings) -> Engine:
     return FatalEngine()
 
 
-def slow_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def slow_worker(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     """A worker process of a node, with the slow engine in it."""
-    work_until_stopped(settings, catalog, name, stop, load_slow(settings))
+    work_until_stopped(settings, recorder, stop, load_slow(settings))
 
 
-def fatal_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def fatal_worker(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     """A worker process that dies of every case."""
-    work_until_stopped(settings, catalog, name, stop, load_fatal(settings))
+    work_until_stopped(settings, recorder, stop, load_fatal(settings))
 
 
-def hung_worker(settings: Settings, catalog: Catalog, name: str, stop: threading.Event) -> None:
+def hung_worker(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     """A worker process whose engine hangs."""
-    work_until_stopped(settings, catalog, name, stop, HungEngine(settings.node.data_folder / "slow"))
+    work_until_stopped(settings, recorder, stop, HungEngine(settings.node.data_folder / "slow"))

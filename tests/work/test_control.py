@@ -29,7 +29,9 @@ from tests.builders.rows import rows
 @contextmanager
 def running_control(intake: Intake) -> Iterator[None]:
     stop = threading.Event()
-    running = threading.Thread(target=control.run_control, args=(intake.settings, intake.catalog, "control", stop))
+    running = threading.Thread(
+        target=control.run_control, args=(intake.settings, intake.catalog.acting_as("control"), stop)
+    )
     running.start()
     try:
         yield

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, Transaction, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, sqlite_url
 from dicom_node.catalog.leases import LeaseLost, abandon_lease, end_lease, held_case, retry_case, take_lease
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
@@ -92,7 +92,7 @@ def test_a_lease_that_ran_out_goes_back_to_the_queue_and_its_holder_hears_it(cat
     assert (case.state, case.reason_code, case.lease_owner) == (CaseState.QUEUED, "WORKER_LOST", None)
     assert taken(catalog).attempt == 2
     with rows(catalog) as session, pytest.raises(LeaseLost):
-        held_case(session, lease)
+        held_case(View(session), lease)
 
 
 def test_a_live_lease_is_left_alone(catalog: Catalog) -> None:

@@ -6,6 +6,7 @@ import pydicom
 import pytest
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.audit import SubjectKind
 from dicom_node.catalog.database import View
 from dicom_node.catalog.leases import LeaseLost
 from dicom_node.catalog.states import CaseState
@@ -57,7 +58,7 @@ def only_case(intake: Intake) -> Case:
 
 def events(intake: Intake, case: Case) -> list[str]:
     with rows(intake.catalog) as session:
-        return [row.event for row in audit.rows(View(session), subject_kind="case", subject=case.id)]
+        return [row.event for row in audit.rows(View(session), subject_kind=SubjectKind.CASE, subject=case.id)]
 
 
 def test_a_case_becomes_proven_objects_with_numbers_in_the_audit(tmp_path: Path, images: Path) -> None:

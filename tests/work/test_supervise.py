@@ -52,7 +52,7 @@ def falling(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fa
     def keep(exitcode: int, age: float = 0.0, essential: bool = True) -> FallingChild:
         child = FallingChild("listener", "nowhere:nothing", intake.settings, essential)
         child.exitcode, child.age, child.stop = exitcode, age, threading.Event()
-        run_node._keep_alive(intake.catalog, [child], child.stop)
+        run_node._keep_alive(intake.catalog.acting_as("supervisor"), [child], child.stop)
         return child
 
     return keep
