@@ -69,8 +69,10 @@ def _in_fresh_process(folder: Path, threads: int, bundle: Path | None) -> Run:
     done = subprocess.run(
         [*command, *([str(bundle)] if bundle else [])],
         env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
-        stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured
 

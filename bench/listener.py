@@ -93,8 +93,11 @@ def _received(receiver: Receiver, images: Sequence[Path], folder: Path) -> float
         started = time.perf_counter()
         sent = subprocess.run(
             [*command, "127.0.0.1", str(running.port), str(images[0].parent)],
-            capture_output=True, text=True, check=False, timeout=_SEND_SECONDS,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SEND_SECONDS,
+        )
         seconds = time.perf_counter() - started
         stored = running.stored()
     if sent.returncode != 0 or stored != len(images):

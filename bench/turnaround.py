@@ -164,10 +164,14 @@ def _report(
         columns=["", "seconds"],
         rows=rows,
         limits=[
-            Limit(f"last slice to both objects, quiet time {quiet:g} s + 40 s", seconds,
-                  quiet + MOST_SECONDS_BEYOND_QUIET, "s"),
+            Limit(
+                f"last slice to both objects, quiet time {quiet:g} s + 40 s",
+                seconds,
+                quiet + MOST_SECONDS_BEYOND_QUIET,
+                "s",
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

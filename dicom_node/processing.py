@@ -37,22 +37,26 @@ from dicom_node.results.proof import Proof, prove
 from dicom_node.results.write import WrittenObject, write_results
 from dicom_node.settings import Settings
 from dicom_node.work.lease import Lease, LeaseLost, end_lease, held_case
-from dissm_engine.delineation import Delineation, Findings, Progress, Verdict
-from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationError, DissmError, Reason
+from dissm_engine.delineation import Delineation, Findings, Verdict
+from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationCancelled, DelineationError, DissmError, Reason
+from dissm_engine.progress import Cancellation, Progress
 from dissm_engine.volume import Volume
 
 
 class Engine(Protocol):
     """Anything that delineates a CT; in service `dissm_engine.delineator.Delineator`."""
 
-    def delineate(self, volume: Volume, progress: Progress) -> Delineation:
-        """Raises DissmError."""
+    def delineate(self, volume: Volume, progress: Progress, cancellation: Cancellation) -> Delineation:
+        """Raises DissmError; DelineationCancelled once `cancellation` is requested."""
         ...
 
 
 @dataclass(frozen=True)
 class CaseWork:
-    """What one round of work on a case needs. process: the name that stands in the audit rows."""
+    """What one round of work on a case needs.
+
+    process: the name that stands in the audit rows. cancellation: ends the work when it is requested.
+    """
 
     catalog: Catalog
     settings: Settings
@@ -60,13 +64,15 @@ class CaseWork:
     lease: Lease
     process: str
     progress: Progress
+    cancellation: Cancellation
 
 
 def process_case(work: CaseWork) -> CaseState:
     """Delineate the leased case, write its objects, prove them, and say how it ended.
 
     Every way it may end by reason (refused, failed, held, proven) is a state and an audit row. Raises LeaseLost
-    when the case was taken away meanwhile; errors without a reason escape, and the worker that meets one stops.
+    when the case was taken away meanwhile, and DelineationCancelled when its cancellation was requested; errors without
+    a reason escape, and the worker that meets one stops.
     """
     try:
         source = _source(work)
@@ -80,7 +86,7 @@ def process_case(work: CaseWork) -> CaseState:
             created_at=source.created_at, mark=Verdict.REVIEW if _doubts(source, phase) else None,
         )  # fmt: skip
         return _note_proven(work, stack, written, _prove(stack, delineation, written))
-    except LeaseLost:
+    except (LeaseLost, DelineationCancelled):
         raise
     except RefusalError as refusal:
         return _end(work, CaseEvent.NOT_ELIGIBLE, refusal.reason, plain_facts(refusal))
@@ -109,6 +115,7 @@ def _source(work: CaseWork) -> _Source:
 
 
 def _read_stack(work: CaseWork, source: _Source) -> CtStack:
+    work.cancellation.raise_if_requested()
     work.progress("read", 0.0)
     spool = work.settings.node.spool
     for instance in source.instances:
@@ -129,7 +136,7 @@ def _check_bytes(file: Path, instance: Instance) -> None:
 
 def _delineate(work: CaseWork, stack: CtStack) -> Delineation:
     try:
-        return work.engine.delineate(stack.volume, work.progress)
+        return work.engine.delineate(stack.volume, work.progress, work.cancellation)
     except DelineationError as problem:
         if problem.reason in (NO_SURFACE, NO_ORGAN):
             raise RefusalError(NO_LIVER, evidence=problem.reason.say(**problem.facts)) from problem

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from dissm_engine.errors import DissmError, Reason
+from dissm_engine.errors import DissmError, Reason, all_reasons
 
 
 class NodeError(DissmError):
@@ -249,6 +249,5 @@ NOTHING_SENT = Reason(
 )
 OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
 
-ALL_REASONS: Mapping[str, Reason] = {
-    value.code: value for value in list(globals().values()) if isinstance(value, Reason)
-}
+ALL_REASONS: Mapping[str, Reason] = all_reasons()
+"""By code, the engine's reasons among them."""

@@ -15,7 +15,8 @@ from dicom_node.settings import Settings
 from dicom_node.work.keeper import LeaseKeeper
 from dicom_node.work.lease import Lease, LeaseLost, abandon_lease, take_lease
 from dicom_node.work.owner import this_process
-from dissm_engine.delineation import Progress
+from dissm_engine.errors import DelineationCancelled
+from dissm_engine.progress import Cancellation
 
 _IDLE_SECONDS = 0.5
 _log = structlog.get_logger()
@@ -61,10 +62,12 @@ def work_once(
     if lease is None:
         return False
     over = False
+    cancellation = Cancellation() if stop is None else Cancellation(stop)
     work, give_up = settings.work, partial(_give_up_stalled, settings, catalog, name, lease, end)
     try:
-        with LeaseKeeper(catalog, lease, work.lease_seconds, 60 * work.stalled_minutes, give_up) as keeper:
-            state = process_case(CaseWork(catalog, settings, engine, lease, name, _stoppable(keeper.progress, stop)))
+        stalled_seconds = 60 * work.stalled_minutes
+        with LeaseKeeper(catalog, lease, work.lease_seconds, stalled_seconds, give_up, cancellation) as keeper:
+            state = process_case(CaseWork(catalog, settings, engine, lease, name, keeper.progress, cancellation))
         over = True
         _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
     except LeaseLost:
@@ -73,7 +76,7 @@ def work_once(
         abandon_lease(catalog, lease, settings.work.attempts, process=name, problem="the lease could not be renewed")
         over = True
         _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
-    except WorkStopped:
+    except DelineationCancelled:
         abandon_lease(catalog, lease, None, process=name, problem="the node was stopped")
         over = True
     finally:
@@ -98,16 +101,3 @@ def _give_up_stalled(
 
 def _end_this_process() -> None:
     os._exit(1)
-
-
-class WorkStopped(Exception):  # noqa: N818
-    """The node was asked to stop while a case was in hand. Not a DissmError: the case is not at fault."""
-
-
-def _stoppable(progress: Progress, stop: threading.Event | None) -> Progress:
-    def note(stage: str, done: float) -> None:
-        if stop is not None and stop.is_set():
-            raise WorkStopped
-        progress(stage, done)
-
-    return note

@@ -176,10 +176,37 @@ def _averaged_towards(volume: Volume, spacing_mm: float) -> Volume:
 
 
 @dataclass(frozen=True)
+class ScalarField:
+    """Any number at every voxel of a grid, such as the HU of a CT.
+
+    Attributes:
+        values: float32 [K, J, I].
+        grid: Where the values lie.
+    """
+
+    values: npt.NDArray[np.float32]
+    grid: Grid
+
+    def at(self, points_lps: FloatArray) -> npt.NDArray[np.float32]:
+        """Trilinear samples [...] at LPS points [..., 3]; beyond the grid the value at its border is repeated."""
+        return sample_at_lps(self.values, self.grid, np.asarray(points_lps, dtype=np.float64))
+
+
+@dataclass(frozen=True)
 class SignedDistance:
     """A signed distance field in mm, negative inside.
 
-    mm: float32 [K, J, I]. grid: where it lies.
+    Attributes:
+        mm: float32 [K, J, I].
+        grid: Where the values lie.
+
+    Example:
+        The distance to a ball of 10 mm around the origin.
+
+        >>> grid = axis_aligned_grid([-15, -15, -15], [15, 15, 15], spacing_mm=3.0)
+        >>> ball = SignedDistance((np.linalg.norm(grid.points_lps(), axis=-1) - 10).astype(np.float32), grid)
+        >>> ball.at(np.array([[12.0, 0.0, 0.0], [0.0, -25.0, 0.0]])).tolist()
+        [2.0, 15.0]
     """
 
     mm: npt.NDArray[np.float32]
@@ -192,4 +219,4 @@ class SignedDistance:
         last = np.array(self.grid.shape[::-1], dtype=np.float64) - 1
         beyond = ijk - np.clip(ijk, 0, last)
         extra = np.linalg.norm(beyond @ self.grid.lps_from_voxel[:3, :3].T, axis=-1)
-        return (sample_at_lps(self.mm, self.grid, points) + extra).astype(np.float32)
+        return (ScalarField(self.mm, self.grid).at(points) + extra).astype(np.float32)

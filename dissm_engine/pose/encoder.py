@@ -1,4 +1,4 @@
-"""The agent's eye: a residual encoder from an observation to one vector of raw corrections (paper 3.2, B.2)."""
+"""The network of a stage: a residual encoder from an observation to one vector of raw corrections (paper 3.2, B.2)."""
 
 from __future__ import annotations
 

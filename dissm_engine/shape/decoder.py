@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,8 +41,13 @@ class DecoderArchitecture:
     bounded_output: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a bundle's manifest; `DecoderArchitecture(**values)` reads them."""
+        """The architecture as plain JSON values, for a bundle's manifest."""
         return asdict(self)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> DecoderArchitecture:
+        """The inverse of `to_json`. Raises TypeError where a value is missing or unknown."""
+        return DecoderArchitecture(**content)
 
 
 class ConditionedLinear(nn.Linear):
