@@ -102,7 +102,7 @@ def mesh_of(field: SignedDistance) -> TriangleMesh:
     padded = np.pad(np.clip(field.mm, -4 * spacing, 4 * spacing), 1, constant_values=np.float32(spacing))
     # A sample of exactly zero lets marching cubes collapse triangles into open edges.
     padded[np.abs(padded) < _ZERO_MM] = _ZERO_MM
-    vertices_kji, faces, _, _ = measure.marching_cubes(padded, 0.0)
+    vertices_kji, faces, _, _ = measure.marching_cubes(padded, 0.0)  # type: ignore[no-untyped-call]  # untyped in skimage
     dense = _largest_component(
         TriangleMesh(field.grid.to_lps(vertices_kji[:, ::-1] - 1.0), np.asarray(faces, dtype=np.int64))
     )

@@ -219,4 +219,4 @@ class SignedDistance:
         last = np.array(self.grid.shape[::-1], dtype=np.float64) - 1
         beyond = ijk - np.clip(ijk, 0, last)
         extra = np.linalg.norm(beyond @ self.grid.lps_from_voxel[:3, :3].T, axis=-1)
-        return (ScalarField(self.mm, self.grid).at(points) + extra).astype(np.float32)
+        return np.asarray(ScalarField(self.mm, self.grid).at(points) + extra, dtype=np.float32)

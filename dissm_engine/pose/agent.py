@@ -160,7 +160,7 @@ class PoseAgent:
     ) -> tuple[AgentState, torch.Tensor, torch.Tensor]:
         """One correction of every trajectory, a few at a time to bound memory."""
         raws = []
-        for part in torch.arange(len(state)).split(_STARTS_AT_ONCE):
+        for part in torch.split(torch.arange(len(state)), _STARTS_AT_ONCE):
             some = state[part]
             seen = observe(
                 stage.observation, [image] * len(part), some.poses, some.loadings, self.canvas, centers[part]

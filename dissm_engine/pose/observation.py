@@ -75,7 +75,8 @@ class CoarseImage:
     @cached_property
     def lps_from_voxel(self) -> torch.Tensor:
         """float32 [4, 4]."""
-        return torch.linalg.inv(self.voxel_from_lps)
+        inverse: torch.Tensor = torch.linalg.inv(self.voxel_from_lps)
+        return inverse
 
     def box_lps(self) -> torch.Tensor:
         """[2, 3] LPS mm of the lowest and highest corner of the field of view."""
@@ -130,7 +131,7 @@ class ShapeCanvas:
         def rasterised(loadings: torch.Tensor) -> torch.Tensor:
             latent = shape.latent(loadings[None])
             with torch.no_grad():
-                parts = [shape.canonical_sdf(part[None], latent)[0] for part in points.split(_DECODER_CHUNK)]
+                parts = [shape.canonical_sdf(part[None], latent)[0] for part in torch.split(points, _DECODER_CHUNK)]
             return torch.cat(parts).reshape(cube) * shape.mm_per_unit
 
         units = torch.eye(components)
@@ -144,7 +145,8 @@ class ShapeCanvas:
         moved = torch.einsum("bc,ckji->bkji", loadings[:, : len(self.basis_mm)], self.basis_mm)
         unit = reference_mm / self.half_width_mm
         beyond = (unit - unit.clamp(-1, 1)).norm(dim=-1) * self.half_width_mm
-        return _at((self.mean_mm + moved)[:, None], unit)[:, 0] + beyond
+        distance: torch.Tensor = _at((self.mean_mm + moved)[:, None], unit)[:, 0] + beyond
+        return distance
 
     def mean_and_basis_mm(self, reference_mm: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean's distance [N] and its change per loading [N, C] at reference points [N, 3] on the lattice."""

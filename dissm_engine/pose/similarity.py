@@ -131,4 +131,5 @@ class PoseBatch:
         """[B] mean distance in the image between where both put six points at `radius_mm` on the reference axes."""
         axes = radius_mm * torch.cat([torch.eye(3), -torch.eye(3)]).to(self.translation)
         points = axes.expand(len(self), 6, 3)
-        return (self.to_image(points) - other.to_image(points)).norm(dim=-1).mean(dim=-1)
+        distance: torch.Tensor = (self.to_image(points) - other.to_image(points)).norm(dim=-1).mean(dim=-1)
+        return distance

@@ -53,7 +53,7 @@ class RefinementNetwork(nn.Module):
         self.change = nn.Conv3d(widths[0], fold, 1)
         self.tissue = nn.Conv3d(widths[0], architecture.tissues, 1)
         nn.init.zeros_(self.change.weight)
-        nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]  # torch types a bias as Tensor | None
 
     @property
     def granularity(self) -> int:

@@ -25,7 +25,7 @@ def mesh_of_field(field: SignedDistance) -> TriangleMesh:
     """
     if not field.mm.min() < 0 < field.mm.max():
         raise DelineationError(NO_SURFACE)
-    vertices_kji, faces, _, _ = marching_cubes(field.mm, 0.0)
+    vertices_kji, faces, _, _ = marching_cubes(field.mm, 0.0)  # type: ignore[no-untyped-call]  # untyped in skimage
     mesh = TriangleMesh(field.grid.to_lps(vertices_kji[:, ::-1]), faces.astype(np.int64))
     parts = mesh.trimesh.split(only_watertight=False)
     if len(parts) > 1:
