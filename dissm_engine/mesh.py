@@ -14,7 +14,16 @@ import trimesh
 class TriangleMesh:
     """A surface in LPS patient coordinates.
 
-    vertices: float64 [V, 3], mm. faces: int64 [F, 3], zero-based, counter-clockwise seen from outside.
+    Attributes:
+        vertices: float64 [V, 3], mm.
+        faces: int64 [F, 3], zero-based, counter-clockwise seen from outside.
+
+    Example:
+        >>> corners = np.array([[0, 0, 0], [30, 0, 0], [0, 30, 0], [0, 0, 30]], dtype=np.float64)
+        >>> faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+        >>> pyramid = TriangleMesh(corners, faces)
+        >>> pyramid.closed, round(pyramid.volume_ml, 3)
+        (True, 4.5)
     """
 
     vertices: npt.NDArray[np.float64]

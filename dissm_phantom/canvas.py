@@ -197,7 +197,12 @@ def touching(
 ) -> Vector:
     """Centre near `nominal` at which about `overlap` of an organ lies in the liver, so that it touches when carved.
 
-    cloud: [N, 3] mm, points inside the organ about its centre. spread_mm: how far x, y, z may move.
+    Args:
+        canvas: Knows where the liver is.
+        nominal: [3], LPS mm.
+        cloud: float64 [N, 3], points inside the organ about its centre, mm.
+        overlap: Share of the organ's volume, 0 to 1.
+        spread_mm: How far x, y and z may move.
     """
     offsets = np.stack(np.meshgrid(*[np.linspace(-s, s, 9) for s in spread_mm], indexing="ij"), -1).reshape(-1, 3)
     centers = np.asarray(nominal, dtype=np.float64) + offsets

@@ -13,12 +13,19 @@ _GROUPS = 8
 
 @dataclass(frozen=True, slots=True)
 class EncoderArchitecture:
-    """Everything that is needed to build the encoder again.
+    """What must be known to build the encoder again.
 
-    channels: of the observation. widths: of the residual blocks; the first `pooled` of them end in a pooling by two.
-    stem_stride: 2 halves the observation before the first block. hidden: width of the layer before the output.
-    pooling: `average` over space, as the paper; `keep` narrows to `squeezed` channels and flattens, so that places
-    keep their meaning. grid: (K, J, I) of the observation, used by `keep` only. outputs: length of the result.
+    Attributes:
+        channels: Of the observation.
+        widths: Channels of the residual blocks; the first `pooled` of them end in a pooling by two.
+        pooled: How many blocks end in a pooling by two.
+        squeezed: Channels before the features are flattened, where `pooling` is `keep`.
+        stem_stride: 2 halves the observation before the first block.
+        hidden: Width of the layer before the output.
+        pooling: `average` over space, as the paper has it; `keep` narrows to `squeezed` channels and flattens, so that
+            places keep their meaning.
+        grid: (K, J, I) of the observation, used by `keep` only.
+        outputs: Length of the result.
     """
 
     channels: int

@@ -28,10 +28,19 @@ def rotation_from_6d(b: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Pose:
-    """image_from_reference: rotate(scale(x)) + translation.
+    """The map image_from_reference: x_image = rotation @ (scale * x_reference) + translation.
 
-    translation: float64 [3], LPS mm of the reference frame's origin in the image.
-    scale: float64 [3], along the reference frame's axes. rotation: float64 [3, 3], det +1.
+    Attributes:
+        translation: float64 [3], LPS mm of the reference frame's origin in the image.
+        scale: float64 [3], along the reference frame's axes.
+        rotation: float64 [3, 3], determinant +1.
+
+    Example:
+        >>> pose = Pose(np.array([10.0, 0.0, 0.0]), np.array([2.0, 1.0, 1.0]), np.eye(3))
+        >>> pose.to_image([[5.0, 5.0, 5.0]]).tolist()
+        [[20.0, 5.0, 5.0]]
+        >>> pose.to_reference([[20.0, 5.0, 5.0]]).tolist()
+        [[5.0, 5.0, 5.0]]
     """
 
     translation: npt.NDArray[np.float64]
@@ -60,10 +69,12 @@ class Pose:
         return ((np.asarray(lps_mm, dtype=np.float64) - self.translation) @ self.rotation) / self.scale
 
     def corrected(self, shift: npt.ArrayLike, scale: npt.ArrayLike, rotation: npt.ArrayLike) -> Pose:
-        """This pose after a correction seen in its own frame (Eq. 7): image_from_reference @ correction.
+        """This pose after a correction in its own frame (Eq. 7): image_from_reference @ correction.
 
-        shift: [3] mm in the reference frame. scale: [3] factors. rotation: [3, 3].
-        Scale is clipped to SCALE_LIMITS (appendix B.2).
+        Args:
+            shift: [3], mm in the reference frame.
+            scale: [3], factors; the result is clipped to SCALE_LIMITS (appendix B.2).
+            rotation: [3, 3].
         """
         shift, scale, rotation = (np.asarray(a, dtype=np.float64) for a in (shift, scale, rotation))
         return Pose(
@@ -77,7 +88,10 @@ class Pose:
 class PoseBatch:
     """The same map for B poses at once, differentiable.
 
-    translation: float [B, 3], LPS mm. scale: float [B, 3]. rotation: float [B, 3, 3].
+    Attributes:
+        translation: float [B, 3], LPS mm.
+        scale: float [B, 3].
+        rotation: float [B, 3, 3].
     """
 
     translation: torch.Tensor

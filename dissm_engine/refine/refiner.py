@@ -125,8 +125,8 @@ class Refiner:
             progress: Called after every tile with the share of the tiles that are done; what it raises ends the work.
         """
         architecture = self.network.architecture
-        hu, sdf = _as_tensor(volume.hu), _as_tensor(prior.mm)
-        channels = input_channels(hu, sdf, _as_tensor(in_view))
+        hu, sdf = _as_batch(volume.hu), _as_batch(prior.mm)
+        channels = input_channels(hu, sdf, _as_batch(in_view))
         change, tissue = self._tiled(channels, progress)
         # Unfolding leaves a pattern with the period of the fold; a surface must not show it.
         change = ndimage.gaussian_filter(change, _SMOOTHING_VOXELS * (architecture.stride - 1), mode="nearest")
@@ -142,15 +142,15 @@ class Refiner:
         stride, kinds = self.network.architecture.stride, self.network.architecture.tissues
         change, weight = torch.zeros(size), torch.zeros(size)
         logits = torch.zeros((kinds, *(n // stride for n in size)))
-        bell = _bell(self.tile)
+        tile_weights = _tile_weights(self.tile)
         tiles = list(_tile_starts(size, self.tile))
         for done, start in enumerate(tiles):
             where = tuple(slice(s, s + self.tile) for s in start)
             coarse = tuple(slice(s // stride, (s + self.tile) // stride) for s in start)
-            part, tissue = self._one(padded[(slice(None), slice(None), *where)])
-            change[where] += part[0, 0] * bell
-            weight[where] += bell
-            logits[(slice(None), *coarse)] += tissue[0].softmax(0) * bell[::stride, ::stride, ::stride]
+            part, tissue = self._run_tile(padded[(slice(None), slice(None), *where)])
+            change[where] += part[0, 0] * tile_weights
+            weight[where] += tile_weights
+            logits[(slice(None), *coarse)] += tissue[0].softmax(0) * tile_weights[::stride, ::stride, ::stride]
             progress((done + 1) / len(tiles))
         labels = logits.argmax(0).to(torch.uint8)
         for axis in range(3):
@@ -159,7 +159,7 @@ class Refiner:
         return (change / weight)[crop].numpy(), labels[crop].numpy()
 
     @torch.inference_mode()
-    def _one(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+    def _run_tile(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.half):
             change, tissue = self.network(channels.to(self.device))
         return change.float().cpu(), tissue.float().cpu()
@@ -184,7 +184,7 @@ class Refiner:
         return cls(network, architecture.tile)
 
 
-def _as_tensor(values: npt.NDArray[Any]) -> Tensor:
+def _as_batch(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
 
 
@@ -209,7 +209,7 @@ def _tile_starts(size: tuple[int, ...], tile: int) -> Iterator[tuple[int, int, i
     yield from itertools.product(axes[0], axes[1], axes[2])
 
 
-def _bell(tile: int) -> Tensor:
+def _tile_weights(tile: int) -> Tensor:
     """Weight of a tile's voxels: full in the middle, little at its border."""
     ramp = 1.05 - torch.linspace(-1, 1, tile).abs()
     return (ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :]).clamp(min=1e-3)

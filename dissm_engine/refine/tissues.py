@@ -35,8 +35,13 @@ def median_hu(
 ) -> dict[str, float]:
     """Median HU of each class that was seen, by lower-case name.
 
-    hu, tissue, liver_mm, in_view: [K, J, I] on one grid; what the CT does not show does not count. The liver is what
-    lies 5 mm inside the field, whatever the head says; the others must lie outside it.
+    The liver is what lies 5 mm inside the field, whatever the tissue head says; the others must lie outside it.
+
+    Args:
+        hu: [K, J, I]; all four arrays are on one grid.
+        tissue: The most likely `TissueClass` of every voxel.
+        liver_mm: Signed distance of the final surface, mm.
+        in_view: Where the CT was; what it does not show does not count.
     """
     medians: dict[str, float] = {}
     inside = hu[(liver_mm < -5) & in_view]

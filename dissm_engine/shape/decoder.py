@@ -24,10 +24,15 @@ _FIRST_FREQUENCY = 8.0
 class DecoderArchitecture:
     """What must be known to build a decoder again.
 
-    layers, width: hidden layers and their channels. latent_size: D. inject_at: the hidden layer, counted from zero,
-    whose input is the features together with the decoder's input again. activation: relu, silu, softplus or sine.
-    fourier_bands: sines and cosines of 2^k pi x for k below it are added to the coordinates. weight_norm, dropout: of
-    every hidden layer. bounded_output: tanh at the end, as Park et al. have it.
+    Attributes:
+        layers, width: Number of hidden layers, and their channels.
+        latent_size: Length D of a code.
+        inject_at: The hidden layer, counted from zero, whose input is the features together with the decoder's input
+            again.
+        activation: `relu`, `silu`, `softplus` or `sine`.
+        fourier_bands: Sines and cosines of 2^k pi x for k below it are added to the coordinates.
+        weight_norm, dropout: Of every hidden layer.
+        bounded_output: Whether a tanh stands at the end, as Park et al. have it.
     """
 
     layers: int
