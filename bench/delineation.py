@@ -20,7 +20,7 @@ from bench.synthetic_ct import BenchmarkCt, benchmark_ct
 from dissm_engine.bundle import Bundle
 from dissm_engine.errors import DissmError
 
-MOST_SECONDS, MOST_GB = 20.0, 4.0
+MAX_SECONDS, MAX_GB = 20.0, 4.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Run = Mapping[str, Any]
 
@@ -69,8 +69,10 @@ def _in_fresh_process(folder: Path, threads: int, bundle: Path | None) -> Run:
     done = subprocess.run(
         [*command, *([str(bundle)] if bundle else [])],
         env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
-        stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured
 
@@ -90,10 +92,10 @@ def _report(facts: Mapping[str, Any], runs: Sequence[Run]) -> Report:
         columns=["", *(f"run {number + 1}" for number in range(len(runs)))],
         rows=rows,
         limits=[
-            Limit("whole delineation, slowest run", max(run["seconds"] for run in runs), MOST_SECONDS, "s"),
-            Limit("peak resident memory", max(run["peak_bytes"] for run in runs) / 1e9, MOST_GB, "GB"),
+            Limit("whole delineation, slowest run", max(run["seconds"] for run in runs), MAX_SECONDS, "s"),
+            Limit("peak resident memory", max(run["peak_bytes"] for run in runs) / 1e9, MAX_GB, "GB"),
         ],
-        notes=[f"GB: 10^9 bytes; {MOST_GB:g} GB are {MOST_GB * 1e9 / GIB:.2f} GiB. Read volume and bundle included."],
+        notes=[f"GB: 10^9 bytes; {MAX_GB:g} GB are {MAX_GB * 1e9 / GIB:.2f} GiB. Read volume and bundle included."],
     )
 
 

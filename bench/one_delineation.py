@@ -24,7 +24,8 @@ def measure(folder: Path, threads: int, bundle: Path | None) -> dict[str, object
     """Seconds, peak memory and what came out. The truth is read only after memory and time are taken."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    engine = Delineator(Bundle.load(bundle))
+    loaded = Bundle.load(bundle)
+    engine = Delineator(loaded)
     load_seconds = time.perf_counter() - started
     volume = Volume(np.load(folder / "hu.npy"), np.load(folder / "lps_from_voxel.npy"))
     started, cpu = time.perf_counter(), time.process_time()
@@ -39,7 +40,12 @@ def measure(folder: Path, threads: int, bundle: Path | None) -> dict[str, object
         "cpu_seconds": cpu_seconds,
         "peak_bytes": peak,
         "dsc": float(2 * (truth & found.mask).sum() / (truth.sum() + found.mask.sum())),
-        "bundle": engine.bundle.describe(),
+        "bundle": {
+            "name": loaded.name,
+            "version": loaded.version,
+            "created": loaded.manifest.created,
+            "digest": loaded.digest,
+        },
     }
 
 

@@ -19,20 +19,20 @@ _WIDTH_IN_A_FILE = 120
 
 @dataclass(frozen=True)
 class Limit:
-    """A promise: `value` is at most `most`."""
+    """A promise: `value` is at most `limit`."""
 
     name: str
     value: float
-    most: float
+    limit: float
     unit: str
 
     @property
     def kept(self) -> bool:
-        return self.value <= self.most
+        return self.value <= self.limit
 
     @property
     def said(self) -> str:
-        return f"{'PASS' if self.kept else 'OVER'}  {self.name}: {self.value:.2f} {self.unit}, limit {self.most:g}"
+        return f"{'PASS' if self.kept else 'OVER'}  {self.name}: {self.value:.2f} {self.unit}, limit {self.limit:g}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Report:
             "facts": dict(self.facts),
             "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
             "limits": [
-                {"name": one.name, "value": one.value, "most": one.most, "unit": one.unit, "kept": one.kept}
+                {"name": one.name, "value": one.value, "limit": one.limit, "unit": one.unit, "kept": one.kept}
                 for one in self.limits
             ],
             "notes": list(self.notes),

@@ -68,6 +68,6 @@ def _liver(bundle: Bundle, seed: int) -> tuple[TriangleMesh, str]:
         by_volume = sorted((livers[name].volume_ml, name) for name in held_out)
         name = by_volume[len(by_volume) // 2][1]
         return livers[name], f"held-out liver {name}"
-    components = min(8, len(bundle.shape.latent_space.standard_deviation))
+    components = min(8, len(bundle.model.shape.latent_space.standard_deviation))
     loadings = np.clip(np.random.default_rng(seed).standard_normal(components), -1.5, 1.5).astype(np.float32)
-    return bundle.shape.mesh(loadings, Pose.at(np.zeros(3))), "a liver drawn from the bundle's own shape model"
+    return bundle.model.shape.mesh(loadings, Pose.at(np.zeros(3))), "a liver drawn from the bundle's own shape model"

@@ -29,8 +29,8 @@ from dicom_node.demo.watching import look
 from dissm_engine.bundle import Bundle
 from dissm_engine.errors import DissmError
 
-MOST_SECONDS_BEYOND_QUIET = 40.0
-_MOST_WAIT_SECONDS = 600.0
+MAX_SECONDS_BEYOND_QUIET = 40.0
+_MAX_WAIT_SECONDS = 600.0
 _LOOK_SECONDS, _LOOKS_PER_QUESTION = 0.02, 50
 _OBJECTS = {str(SegmentationStorage): "SEG in the archive", str(SurfaceSegmentationStorage): "surface in the archive"}
 
@@ -93,7 +93,7 @@ def _send(node: RunningNode, images: Sequence[Path], folder: Path) -> Mapping[st
 def _wait_for_objects(node: RunningNode, archive: Archive, catalog: Catalog) -> dict[str, datetime]:
     """When each kind of object had come. Raises NothingCameBackError when the case ends without."""
     arrived: dict[str, datetime] = {}
-    deadline = time.monotonic() + _MOST_WAIT_SECONDS
+    deadline = time.monotonic() + _MAX_WAIT_SECONDS
     with PROGRESS.status("waiting for the archive"):
         for look_number in itertools.count():
             # The catalogue seldom, not to slow down the node; and before the archive: what a case sent has come then.
@@ -167,7 +167,7 @@ def _report(
             Limit(
                 f"last slice to both objects, quiet time {quiet:g} s + 40 s",
                 seconds,
-                quiet + MOST_SECONDS_BEYOND_QUIET,
+                quiet + MAX_SECONDS_BEYOND_QUIET,
                 "s",
             ),
         ],

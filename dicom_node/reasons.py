@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from dissm_engine.errors import DissmError, Reason
+from dissm_engine.errors import DissmError, Reason, all_reasons
 
 
 class NodeError(DissmError):
@@ -274,6 +274,5 @@ NOTHING_SENT = Reason(
 )
 OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
 
-ALL_REASONS: Mapping[str, Reason] = {
-    value.code: value for value in list(globals().values()) if isinstance(value, Reason)
-}
+ALL_REASONS: Mapping[str, Reason] = all_reasons()
+"""By code, the engine's reasons among them."""

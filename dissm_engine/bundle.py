@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -17,42 +18,41 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_from_tensors
 
-from dissm_engine import preprocessing
-from dissm_engine.errors import BundleError, Reason
-from dissm_engine.findings import TrustModel
+from dissm_engine.atomic_file import write_bytes
+from dissm_engine.errors import BUNDLE_BROKEN, BUNDLE_MISSING, BUNDLE_TAMPERED, BundleError
+from dissm_engine.json_value import JsonObject
+from dissm_engine.manifest import FORMAT, FileEntry, Manifest, ModelArchitecture
 from dissm_engine.pose.agent import PoseAgent
+from dissm_engine.preprocessing import ENGINE_PREPROCESSING, Preprocessing
 from dissm_engine.refine.refiner import Refiner
 from dissm_engine.shape.model import ShapeModel
+from dissm_engine.trained_model import TrainedModel
 
 MANIFEST = "manifest.json"
-FORMAT = 1
-_WEIGHTS = ("shape.safetensors", "pose.safetensors", "refine.safetensors")
-
-BUNDLE_MISSING = Reason("BUNDLE_MISSING", "there is no model bundle at {path}", "set node.bundle in settings.toml")
-BUNDLE_TAMPERED = Reason(
-    "BUNDLE_TAMPERED", "{file} of the bundle is not what its manifest says", "restore the bundle from its source"
-)
-BUNDLE_BROKEN = Reason("BUNDLE_BROKEN", "the bundle {path} cannot be used: {problem}", "restore it from its source")
+_SHAPE, _POSE, _REFINE = "shape.safetensors", "pose.safetensors", "refine.safetensors"
+_WEIGHTS = (_SHAPE, _POSE, _REFINE)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Everything a Delineator needs, as read and verified.
+    """A trained model with its provenance, as read and verified.
 
-    digest: SHA-256 (hex) of the manifest, which holds the SHA-256 of every other file.
-    outward_mm: how far the refined surface lies outside the true one in the mean; taken off the final field.
+    Attributes:
+        model: What a `Delineator` computes with.
+        manifest: What the bundle says of itself.
+        digest: SHA-256 (hexadecimal) of the manifest, which holds the SHA-256 of every other file.
+
+    Example:
+        >>> bundle = Bundle.load()
+        >>> bundle.name
+        'liver-small'
+        >>> [stage.name.value for stage in bundle.model.agent.stages]
+        ['translation', 'scale', 'rotation', 'non_rigid']
     """
 
-    name: str
-    version: str
-    created: str
+    model: TrainedModel
+    manifest: Manifest
     digest: str
-    manifest: dict[str, Any]
-    shape: ShapeModel
-    agent: PoseAgent
-    refiner_tensors: dict[str, torch.Tensor]
-    outward_mm: float
-    trust: TrustModel
 
     @staticmethod
     def shipped() -> Path:
@@ -61,92 +61,94 @@ class Bundle:
 
     @staticmethod
     def load(path: Path | None = None) -> Bundle:
-        """Read a bundle from a folder or zip. Raises BundleError if anything is missing, changed or does not fit."""
+        """Read a bundle.
+
+        Args:
+            path: A folder or a zip; None: the bundle that ships with the engine.
+
+        Raises:
+            BundleError: Anything is missing, was changed, or does not fit together.
+        """
         where = path or Bundle.shipped()
-        content, manifest = _manifest(where)
-        files = _verified(manifest, where)
+        content, stated = _read_manifest(where)
+        files = {name: _verified(where, name, entry) for name, entry in _file_entries(stated, where).items()}
         tensors = {name: _tensors(files[name], name, where) for name in _WEIGHTS}
         try:
-            architecture = manifest["architecture"]
-            _require_own_preprocessing(manifest["preprocessing"])
-            return Bundle(
-                name=manifest["name"],
-                version=manifest["version"],
-                created=manifest["created"],
-                digest=hashlib.sha256(content).hexdigest(),
-                manifest=manifest,
-                shape=ShapeModel.from_tensors(tensors["shape.safetensors"], architecture["shape"]),
-                agent=PoseAgent.from_tensors(tensors["pose.safetensors"], architecture["pose"]),
-                refiner_tensors=tensors["refine.safetensors"],
-                outward_mm=float(manifest["calibration"]["outward_mm"]),
-                trust=TrustModel.from_json(manifest["trust"]),
+            manifest = Manifest.from_json(stated)
+            _require_own_preprocessing(manifest.preprocessing)
+            model = TrainedModel(
+                shape=ShapeModel.from_tensors(tensors[_SHAPE], manifest.architecture.shape),
+                agent=PoseAgent.from_tensors(tensors[_POSE], manifest.architecture.agent),
+                refiner=Refiner.from_tensors(tensors[_REFINE], manifest.architecture.refiner),
+                surface_bias_mm=manifest.surface_bias_mm,
+                trust=manifest.trust,
             )
-        except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as problem:
             raise BundleError(BUNDLE_BROKEN, path=where.name, problem=problem) from problem
+        return Bundle(model, manifest, hashlib.sha256(content).hexdigest())
+
+    @property
+    def name(self) -> str:
+        """As the bundle names itself."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """As the bundle numbers itself."""
+        return self.manifest.version
 
     @property
     def weights_digest(self) -> str:
-        """SHA-256 (hex) over the SHA-256 of every weights file: the same for a bundle with another card."""
-        stated = [self.manifest["files"][name]["sha256"] for name in _WEIGHTS]
+        """SHA-256 (hexadecimal) over the SHA-256 of every weights file: the same for a bundle with another card."""
+        stated = [self.manifest.files[name].sha256 for name in _WEIGHTS]
         return hashlib.sha256("".join(stated).encode()).hexdigest()
-
-    def refiner(self, device: str, half: bool) -> Refiner:
-        """The refinement network on a device. Raises BundleError when the weights do not fit their description."""
-        try:
-            return Refiner.from_tensors(self.refiner_tensors, self.manifest["architecture"]["refine"], device, half)
-        except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-            raise BundleError(BUNDLE_BROKEN, path=self.name, problem=problem) from problem
-
-    def describe(self) -> dict[str, Any]:
-        """What `dissm-node check` prints."""
-        return {"name": self.name, "version": self.version, "created": self.created, "digest": self.digest}
 
 
 def write_bundle(
     folder: Path,
+    model: TrainedModel,
     *,
     name: str,
     version: str,
-    shape: ShapeModel,
-    agent: PoseAgent,
-    refiner: Refiner,
-    outward_mm: float,
-    trust: TrustModel,
     card: str,
-    provenance: dict[str, Any],
-    figures: dict[str, bytes],
+    provenance: JsonObject,
+    figures: Mapping[str, bytes],
 ) -> None:
-    """Write a bundle folder. Weights of the image networks are kept in half precision, the shape model's in full."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a bundle. Weights of the image networks are kept in half precision, the shape model's in full.
+
+    Args:
+        folder: Is made if need be; files of an older bundle in it are replaced one by one.
+        model: The trained parts; their trust model has been fitted.
+        name, version: Of the bundle.
+        card: The model card, Markdown.
+        provenance: How the model was trained, plain JSON values.
+        figures: The content of each file in `figures/`, by its name.
+    """
     contents: dict[str, bytes] = {
-        "shape.safetensors": bytes_from_tensors(_contiguous(shape.state_tensors())),
-        "pose.safetensors": bytes_from_tensors(_contiguous(agent.state_tensors(), half=True)),
-        "refine.safetensors": bytes_from_tensors(_contiguous(refiner.state_tensors(), half=True)),
+        _SHAPE: bytes_from_tensors(_contiguous(model.shape.state_tensors())),
+        _POSE: bytes_from_tensors(_contiguous(model.agent.state_tensors(), half=True)),
+        _REFINE: bytes_from_tensors(_contiguous(model.refiner.state_tensors(), half=True)),
         "model_card.md": card.encode(),
         **{f"figures/{figure}": content for figure, content in figures.items()},
     }
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "version": version,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "organ": "liver",
-        "files": {
-            file: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for file, content in contents.items()
-        },
-        "architecture": {"shape": shape.architecture(), "pose": agent.architecture(), "refine": refiner.describe()},
-        "preprocessing": preprocessing.described(),
-        "calibration": {"outward_mm": outward_mm},
-        "trust": trust.to_json(),
-        "provenance": provenance,
-    }
-    for file, content in {**contents, MANIFEST: json.dumps(manifest, indent=1).encode()}.items():
+    manifest = Manifest(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        organ="liver",
+        files={file: FileEntry(len(content), _sha256(content)) for file, content in contents.items()},
+        architecture=ModelArchitecture(
+            model.shape.architecture(), model.agent.architecture(), model.refiner.architecture()
+        ),
+        preprocessing=ENGINE_PREPROCESSING,
+        surface_bias_mm=model.surface_bias_mm,
+        trust=model.trust,
+        provenance=provenance,
+    )
+    for file, content in {**contents, MANIFEST: json.dumps(manifest.to_json(), indent=1).encode()}.items():
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(target.name + ".new")
-        aside.write_bytes(content)
-        aside.replace(target)
+        write_bytes(target, content)
 
 
 def _contiguous(tensors: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:
@@ -156,41 +158,51 @@ def _contiguous(tensors: dict[str, torch.Tensor], half: bool = False) -> dict[st
     }
 
 
-def _require_own_preprocessing(stated: dict[str, Any]) -> None:
+def _require_own_preprocessing(stated: Preprocessing) -> None:
     """Raises ValueError where the networks were shown something else than this engine would show them."""
-    own = preprocessing.described()
-    if stated != own:
-        raise ValueError(f"its networks were trained with the preprocessing {stated}, this engine has {own}")
+    if stated != ENGINE_PREPROCESSING:
+        raise ValueError(
+            f"its networks were trained with the preprocessing {stated}, this engine has {ENGINE_PREPROCESSING}"
+        )
 
 
-def _manifest(where: Path) -> tuple[bytes, dict[str, Any]]:
-    """The manifest as it was read and as it reads."""
+def _read_manifest(where: Path) -> tuple[bytes, dict[str, Any]]:
+    """The manifest as it was read, and its JSON object."""
     content = _read(where, MANIFEST)
     if content is None:
         raise BundleError(BUNDLE_MISSING, path=where)
     try:
         manifest: dict[str, Any] = json.loads(content)
         found = manifest.get("format")
-        listed = {file: (entry["size"], entry["sha256"]) for file, entry in manifest["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, AttributeError) as problem:
         raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"its manifest is unreadable: {problem}") from problem
     if found != FORMAT:
         raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"format {found} is not {FORMAT}")
-    missing = [name for name in _WEIGHTS if name not in listed]
-    if missing:
-        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"its manifest does not list {', '.join(missing)}")
     return content, manifest
 
 
-def _verified(manifest: dict[str, Any], where: Path) -> dict[str, bytes]:
-    """Every file that the manifest lists, as it says."""
-    files: dict[str, bytes] = {}
-    for file, entry in manifest["files"].items():
-        content = _read(where, file)
-        if content is None or len(content) != entry["size"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise BundleError(BUNDLE_TAMPERED, file=file)
-        files[file] = content
-    return files
+def _file_entries(manifest: Mapping[str, Any], where: Path) -> dict[str, FileEntry]:
+    """The files that a manifest lists, the weights among them. What else it says is read once they are verified."""
+    try:
+        listed = {file: FileEntry(entry["size"], entry["sha256"]) for file, entry in manifest["files"].items()}
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"its manifest is unreadable: {problem}") from problem
+    missing = [name for name in _WEIGHTS if name not in listed]
+    if missing:
+        raise BundleError(BUNDLE_BROKEN, path=where.name, problem=f"its manifest does not list {', '.join(missing)}")
+    return listed
+
+
+def _verified(where: Path, file: str, entry: FileEntry) -> bytes:
+    """The content of a file of the bundle. Raises BundleError where it is not what the manifest says."""
+    content = _read(where, file)
+    if content is None or len(content) != entry.size or _sha256(content) != entry.sha256:
+        raise BundleError(BUNDLE_TAMPERED, file=file)
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _read(where: Path, file: str) -> bytes | None:

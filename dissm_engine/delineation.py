@@ -2,76 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from dissm_engine.arithmetic import Arithmetic
+from dissm_engine.findings import Finding, Findings, Verdict
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.volume import Grid, SignedDistance
 
-Progress = Callable[[str, float], None]
-"""Called with the stage's name and the share of it that is done, 0...1."""
-
-
-def silent(stage: str, done: float) -> None:
-    """Progress that nobody watches."""
-
-
-class Verdict(StrEnum):
-    """How far the result may be trusted without a look."""
-
-    ACCEPT = "ACCEPT"
-    REVIEW = "REVIEW"
-    REJECT = "REJECT"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A number with a name and the limits within which it is unremarkable."""
-
-    name: str
-    value: float
-    unit: str
-    low: float
-    high: float
-
-    @property
-    def remarkable(self) -> bool:
-        """Outside its limits."""
-        return not self.low <= self.value <= self.high
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """Everything the engine noticed about its own result (D7)."""
-
-    items: tuple[Finding, ...]
-    estimated_dsc: float
-    verdict: Verdict
-    reasons: tuple[str, ...]
-
-    def value(self, name: str) -> float:
-        """The number called `name`. Raises KeyError when there is none."""
-        for item in self.items:
-            if item.name == name:
-                return item.value
-        raise KeyError(name)
+__all__ = ["Delineation", "Finding", "Findings", "Verdict"]
 
 
 @dataclass(frozen=True)
 class Delineation:
     """A liver surface found in a CT.
 
-    field: signed distance in mm on its own isotropic grid, negative inside.
-    mask: bool [K, J, I] on `ct_grid`, exactly `field < 0` interpolated there.
-    mesh: the field's zero surface, closed, LPS mm.
-    pose, loadings: where the shape model came to rest (canonical to image; PCA loadings in standard deviations).
-    stage_seconds: wall time of each stage. bundle_digest: SHA-256 of the model bundle that made it.
-    tissue_hu: median HU of named tissues (liver, aorta, spleen, ...) where they could be measured, for the phase gate.
+    Attributes:
+        field: Signed distance in mm on its own isotropic grid, negative inside.
+        ct_grid: Where the CT's voxels lie.
+        mask: bool [K, J, I] on `ct_grid`, exactly `field < 0` interpolated there.
+        mesh: The field's zero surface, closed, LPS mm.
+        pose, loadings: Of the shape model that the last refinement began from (reference frame to image; loadings of
+            the principal components in standard deviations).
+        findings: How far the result may be trusted.
+        stage_seconds: Wall time of each stage.
+        bundle_digest, bundle_name, bundle_version: Of the model bundle that made it; SHA-256 of the bundle's manifest.
+            Empty where the model came from no bundle.
+        tissue_hu: Median HU of named tissues (liver, aorta, spleen, ...) where they could be measured.
+        arithmetic: What the bits of the result depend on beside the CT and the bundle.
     """
 
     field: SignedDistance
@@ -86,6 +48,7 @@ class Delineation:
     bundle_name: str
     bundle_version: str
     tissue_hu: Mapping[str, float]
+    arithmetic: Arithmetic
 
     @property
     def volume_ml(self) -> float:

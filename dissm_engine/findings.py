@@ -1,206 +1,62 @@
-"""How far to trust a delineation (D7): named numbers with limits, and a calibrated estimate of the DSC."""
+"""What the engine says of its own result: named numbers with limits, an estimate, and a verdict.
+
+Plain values without any dependency; `dissm_engine.measurement` takes the numbers and `dissm_engine.trust` judges them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
-from dissm_engine.delineation import Finding, Findings, Verdict
-from dissm_engine.errors import NO_ORGAN, DelineationError
-from dissm_engine.mesh import TriangleMesh
-from dissm_engine.pose.agent import PosePath
-from dissm_engine.refine.refiner import Refinement
-from dissm_engine.refine.tissues import TissueClass, median_hu, odd_tissues
-from dissm_engine.volume import Grid, SignedDistance, Volume
-
-LIMITS: Mapping[str, tuple[str, float, float]] = {
-    "shape_distance": ("sd", 0.0, 2.0),
-    "pose_error": ("mm", 0.0, 8.0),
-    "start_spread": ("mm", 0.0, 15.0),
-    "change_mean": ("mm", 0.0, 7.0),
-    "change_p95": ("mm", 0.0, 16.0),
-    "edgeless_share": ("", 0.0, 0.6),
-    "tissue_agreement": ("", 0.8, 1.0),
-    "liver_hu_sd": ("HU", 0.0, 45.0),
-    "liver_hu": ("HU", 20.0, 180.0),
-    "volume": ("ml", 600.0, 3000.0),
-    "cut_share": ("", 0.0, 0.005),
-    "odd_tissues": ("", 0.0, 0.0),
-}
-"""Name: unit, lowest and highest unremarkable value. Volume: range of the training livers with room for scale."""
-CALIBRATED = (
-    "shape_distance", "change_mean", "change_p95", "edgeless_share", "tissue_agreement", "liver_hu_sd",
-)  # fmt: skip
-"""What the estimate is made of. The pose stage's own error and spread are left to their limits: a fit made wrong on
-purpose has none."""
-ABSENCE: Mapping[str, tuple[float, float]] = {
-    "odd_tissues": (0.0, 0.0),
-    "pose_error": (0.0, 4.5),
-    "shape_distance": (0.0, 2.2),
-    "start_spread": (0.0, 5.0),
-    "volume": (400.0, 10_000.0),
-    "liver_hu_sd": (0.0, 45.0),
-}
-"""Between which values a finding is no sign that there is no organ; two signs are believed. Chosen on the 24 training
-bodies of the third edition (one sign at most) and 16 scans without a liver (two at least)."""
-_SIGNS_BELIEVED = 2
-_EDGE_HU_PER_MM = 4.0
+from dataclasses import dataclass
+from enum import StrEnum
 
 
-@dataclass(frozen=True)
-class TrustModel:
-    """Fractional logistic regression of the DSC on the calibrated findings.
+class Verdict(StrEnum):
+    """How far the result may be trusted before a person has looked at it."""
 
-    center, spread, weight: one number a finding of CALIBRATED. accept, reject: limits on the estimated DSC.
-    limits, absence: as LIMITS and ABSENCE.
+    ACCEPT = "ACCEPT"
+    REVIEW = "REVIEW"
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A number with a name, and the limits within which it is unremarkable.
+
+    Example:
+        >>> Finding("volume", 3400.0, "ml", 600.0, 3000.0).remarkable
+        True
     """
 
-    center: npt.NDArray[np.float64]
-    spread: npt.NDArray[np.float64]
-    weight: npt.NDArray[np.float64]
-    bias: float
-    accept: float = 0.90
-    reject: float = 0.75
-    limits: Mapping[str, tuple[str, float, float]] = field(default_factory=lambda: LIMITS)
-    absence: Mapping[str, tuple[float, float]] = field(default_factory=lambda: ABSENCE)
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
 
-    def estimate(self, values: Mapping[str, float]) -> float:
-        """Estimated DSC, 0...1."""
-        x = (np.array([values[name] for name in CALIBRATED]) - self.center) / self.spread
-        return float(1 / (1 + np.exp(-(np.clip(x, -6, 6) @ self.weight + self.bias))))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for the bundle."""
-        return {
-            "findings": list(CALIBRATED), "center": self.center.tolist(), "spread": self.spread.tolist(),
-            "weight": self.weight.tolist(), "bias": self.bias, "accept": self.accept, "reject": self.reject,
-            "absence": {name: list(between) for name, between in self.absence.items()},
-            "limits": {name: list(limit) for name, limit in self.limits.items()},
-        }  # fmt: skip
-
-    @staticmethod
-    def from_json(content: Mapping[str, Any]) -> TrustModel:
-        """The inverse of `to_json`. Raises ValueError when it was fitted on other findings or is no number."""
-        if tuple(content["findings"]) != CALIBRATED:
-            raise ValueError(f"trust model was fitted on {content['findings']}, this program measures {CALIBRATED}")
-        limits = {name: (str(u), float(low), float(high)) for name, (u, low, high) in content["limits"].items()}
-        if limits.keys() != LIMITS.keys():
-            raise ValueError(f"the limits are of {sorted(limits)}, this program measures {sorted(LIMITS)}")
-        absence = {name: (float(low), float(high)) for name, (low, high) in content["absence"].items()}
-        if not absence.keys() <= LIMITS.keys():
-            raise ValueError(f"signs of absence are {sorted(absence)}, this program measures {sorted(LIMITS)}")
-        numbers = [content[name] for name in ("center", "spread", "weight", "bias", "accept", "reject")]
-        if not all(np.isfinite(np.asarray(number, dtype=np.float64)).all() for number in numbers):
-            raise ValueError("the trust model holds values that are no numbers")
-        arrays = {name: np.asarray(content[name], dtype=np.float64) for name in ("center", "spread", "weight")}
-        return TrustModel(
-            **arrays,
-            bias=float(content["bias"]),
-            accept=float(content["accept"]),
-            reject=float(content["reject"]),
-            absence=absence,
-            limits=limits,
-        )
+    @property
+    def remarkable(self) -> bool:
+        """Whether the value lies outside its limits, or is no number."""
+        return not self.low <= self.value <= self.high
 
 
-def measure(
-    path: PosePath,
-    loadings: npt.NDArray[np.float32],
-    refinement: Refinement,
-    working: Volume,
-    mesh: TriangleMesh,
-    ct_grid: Grid,
-    volume_ml: float,
-) -> dict[str, float]:
-    """Every finding of LIMITS, by name.
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything that the engine noticed about its own result (D7).
 
-    loadings: of the chosen hypothesis. working: the CT on the field's grid. ct_grid: where the CT itself lies; the
-    surface on its border was cut.
+    Attributes:
+        items: The findings, in a fixed order.
+        estimated_dsc: Estimate of the Dice similarity coefficient with the true organ, 0 to 1.
+        verdict: How far the result may be trusted.
+        reasons: What speaks against trusting it, one sentence each.
     """
-    field = refinement.field
-    shell = (np.abs(field.mm) < 1.5 * float(field.grid.spacing.mean())) & refinement.in_view
-    change = np.abs(refinement.change_mm[shell])
-    inside = (field.mm < -3) & refinement.in_view
-    hu = working.hu[inside] if inside.any() else np.array([0.0])
-    return {
-        "shape_distance": float(np.sqrt(np.mean(np.square(loadings)))) if len(loadings) else 0.0,
-        "pose_error": float(path.expected_error_mm),
-        "start_spread": float(path.spread_mm),
-        "change_mean": float(change.mean()) if change.size else 0.0,
-        "change_p95": float(np.percentile(change, 95)) if change.size else 0.0,
-        "edgeless_share": _edgeless_share(working, mesh),
-        "tissue_agreement": tissue_agreement(refinement),
-        "liver_hu_sd": float(1.4826 * np.median(np.abs(hu - np.median(hu)))),
-        "liver_hu": float(np.median(hu)),
-        "volume": volume_ml,
-        "cut_share": _cut_share(mesh, ct_grid),
-        "odd_tissues": float(odd_tissues(median_hu(working.hu, refinement.tissue, field.mm, refinement.in_view))),
-    }
 
+    items: tuple[Finding, ...]
+    estimated_dsc: float
+    verdict: Verdict
+    reasons: tuple[str, ...]
 
-def tissue_agreement(refinement: Refinement) -> float:
-    """Share of the voxels well inside the final field, and in view, that the tissue head calls liver, 0...1."""
-    inside = (refinement.field.mm < -3) & refinement.in_view
-    return float((refinement.tissue[inside] == TissueClass.LIVER).mean()) if inside.any() else 0.0
-
-
-def judge(values: Mapping[str, float], trust: TrustModel) -> Findings:
-    """Limits, estimate and verdict: ACCEPT needs a good estimate and no remarkable finding.
-
-    Raises DelineationError(NO_ORGAN) where there are signs enough that what was found is none.
-    """
-    signs = [name for name, (low, high) in trust.absence.items() if not low <= values[name] <= high]
-    if len(signs) >= _SIGNS_BELIEVED:
-        raise DelineationError(NO_ORGAN, evidence=", ".join(f"{name} is {values[name]:.3g}" for name in signs))
-    items = tuple(Finding(name, values[name], *trust.limits[name]) for name in LIMITS)
-    estimated = trust.estimate(values)
-    reasons = tuple(
-        f"{item.name} is {item.value:.3g} {item.unit}".rstrip() + f" (usual {item.low:g} to {item.high:g})"
-        for item in items
-        if item.remarkable
-    )
-    # Written so that an estimate that is no number is rejected.
-    if not estimated >= trust.reject:
-        verdict, reasons = Verdict.REJECT, (f"estimated DSC is only {estimated:.2f}", *reasons)
-    elif estimated < trust.accept:
-        verdict, reasons = Verdict.REVIEW, (f"estimated DSC is {estimated:.2f}", *reasons)
-    else:
-        verdict = Verdict.REVIEW if reasons else Verdict.ACCEPT
-    return Findings(items, estimated, verdict, reasons)
-
-
-def fit_trust(measured: Sequence[Mapping[str, float]], dsc: Sequence[float]) -> TrustModel:
-    """Fit the estimate on good and bad delineations whose truth is known.
-
-    Fractional logistic regression by iteratively reweighted least squares with a ridge, so that few cases suffice.
-    """
-    x = np.array([[values[name] for name in CALIBRATED] for values in measured])
-    y = np.clip(np.asarray(dsc, dtype=np.float64), 0.01, 0.99)
-    center = np.median(x, axis=0)
-    spread = np.maximum(x.std(axis=0), 1e-3)
-    design = np.column_stack([np.clip((x - center) / spread, -6, 6), np.ones(len(x))])
-    ridge = np.diag([1.0] * len(CALIBRATED) + [1e-6])
-    theta = np.zeros(design.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ theta))
-        w = np.maximum(p * (1 - p), 1e-3)
-        theta = np.linalg.solve(design.T * w @ design + ridge, design.T @ (w * (design @ theta) + y - p))
-    return TrustModel(center, spread, theta[:-1], float(theta[-1]))
-
-
-def _edgeless_share(working: Volume, mesh: TriangleMesh) -> float:
-    """Share of the surface across which the HU hardly change."""
-    step = 3.0
-    image = SignedDistance(np.asarray(working.hu, dtype=np.float32), working.grid)
-    outer = image.at(mesh.vertices + step * mesh.normals)
-    inner = image.at(mesh.vertices - step * mesh.normals)
-    return float((np.abs(outer - inner) / (2 * step) < _EDGE_HU_PER_MM).mean())
-
-
-def _cut_share(mesh: TriangleMesh, ct_grid: Grid) -> float:
-    """Share of the surface's vertices that lie on the CT's outer faces."""
-    return float((ct_grid.beyond_faces_mm(mesh.vertices) > -1.5).mean())
+    def value(self, name: str) -> float:
+        """The value of the finding called `name`. Raises KeyError when there is none."""
+        for item in self.items:
+            if item.name == name:
+                return item.value
+        raise KeyError(name)

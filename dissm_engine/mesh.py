@@ -14,7 +14,16 @@ import trimesh
 class TriangleMesh:
     """A surface in LPS patient coordinates.
 
-    vertices: float64 [V, 3], mm. faces: int64 [F, 3], zero-based, counter-clockwise seen from outside.
+    Attributes:
+        vertices: float64 [V, 3], mm.
+        faces: int64 [F, 3], zero-based, counter-clockwise seen from outside.
+
+    Example:
+        >>> corners = np.array([[0, 0, 0], [30, 0, 0], [0, 30, 0], [0, 0, 30]], dtype=np.float64)
+        >>> faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+        >>> pyramid = TriangleMesh(corners, faces)
+        >>> pyramid.closed, round(pyramid.volume_ml, 3)
+        (True, 4.5)
     """
 
     vertices: npt.NDArray[np.float64]
@@ -32,12 +41,12 @@ class TriangleMesh:
 
     @property
     def closed(self) -> bool:
-        """Every edge belongs to exactly two faces that run through it in opposite directions."""
+        """Whether every edge belongs to exactly two faces that run through it in opposite directions."""
         return bool(self.trimesh.is_watertight and self.trimesh.is_winding_consistent)
 
     @property
     def volume_ml(self) -> float:
-        """Enclosed volume; negative where the faces point inward."""
+        """The enclosed volume; negative where the faces point inward."""
         return float(self.trimesh.volume / 1000.0)
 
     @property

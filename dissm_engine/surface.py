@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import fast_simplification
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +20,38 @@ _NEWTON_STEPS = 3
 _ZERO_MM = np.float32(1e-3)
 
 
-def mask_and_mesh(field: SignedDistance, ct_grid: Grid) -> tuple[npt.NDArray[np.bool_], TriangleMesh]:
-    """The delineation on the CT's grid and as a surface.
+@dataclass(frozen=True)
+class OrganSurface:
+    """One surface in three forms.
 
-    field: signed distance in mm, negative inside, on a grid that reaches beyond the CT wherever the organ may be cut.
-    Returns the mask bool [K, J, I] on `ct_grid` (trilinear field < 0) and the closed mesh in LPS mm.
-    Raises DelineationError when the field has no inside, or its surface cannot be closed.
+    Attributes:
+        field: Signed distance in mm, negative inside; one connected part without holes, closed where the CT ends.
+        mask: bool [K, J, I] on the CT's grid, the field interpolated there is negative.
+        mesh: The field's zero surface, closed, LPS mm.
     """
-    organ = largest_part(closed_at_border(field, ct_grid))
-    return mask_of(organ, ct_grid), mesh_of(organ)
+
+    field: SignedDistance
+    mask: npt.NDArray[np.bool_]
+    mesh: TriangleMesh
+
+    @staticmethod
+    def of(field: SignedDistance, ct_grid: Grid) -> OrganSurface:
+        """The organ in a field.
+
+        Args:
+            field: Signed distance in mm, on a grid that reaches beyond the CT wherever the organ may be cut.
+            ct_grid: Where the CT's voxels lie.
+
+        Raises:
+            DelineationError: The field has no inside, or its surface cannot be closed.
+        """
+        organ = organ_field(field, ct_grid)
+        return OrganSurface(organ, mask_of(organ, ct_grid), mesh_of(organ))
+
+
+def organ_field(field: SignedDistance, ct_grid: Grid) -> SignedDistance:
+    """The largest part of the field's inside within the CT. Raises DelineationError if there is none."""
+    return largest_part(closed_at_border(field, ct_grid))
 
 
 def closed_at_border(field: SignedDistance, ct_grid: Grid) -> SignedDistance:
@@ -77,7 +102,7 @@ def mesh_of(field: SignedDistance) -> TriangleMesh:
     padded = np.pad(np.clip(field.mm, -4 * spacing, 4 * spacing), 1, constant_values=np.float32(spacing))
     # A sample of exactly zero lets marching cubes collapse triangles into open edges.
     padded[np.abs(padded) < _ZERO_MM] = _ZERO_MM
-    vertices_kji, faces, _, _ = measure.marching_cubes(padded, 0.0)
+    vertices_kji, faces, _, _ = measure.marching_cubes(padded, 0.0)  # type: ignore[no-untyped-call]  # untyped in skimage
     dense = _largest_component(
         TriangleMesh(field.grid.to_lps(vertices_kji[:, ::-1] - 1.0), np.asarray(faces, dtype=np.int64))
     )

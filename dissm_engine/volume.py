@@ -21,8 +21,19 @@ _CHUNK_POINTS = 2_000_000
 class Grid:
     """A regular grid of voxel centres.
 
-    shape: (K, J, I).
-    lps_from_voxel: float64 [4, 4], maps (i, j, k, 1) to LPS patient coordinates in mm (PS3.3 C.7.6.2.1.1).
+    Attributes:
+        shape: (K, J, I).
+        lps_from_voxel: float64 [4, 4], maps (i, j, k, 1) to LPS patient coordinates in mm (PS3.3 C.7.6.2.1.1).
+
+    Raises:
+        GeometryError: `lps_from_voxel` is singular.
+
+    Example:
+        >>> grid = Grid((40, 512, 512), np.diag([0.8, 0.8, 2.5, 1.0]))
+        >>> grid.to_lps([10, 0, 4]).tolist()
+        [8.0, 0.0, 10.0]
+        >>> grid.to_voxel([8.0, 0.0, 10.0]).tolist()
+        [10.0, 0.0, 4.0]
     """
 
     shape: tuple[int, int, int]
@@ -102,9 +113,18 @@ def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
 class Volume:
     """A CT in Hounsfield units.
 
-    hu: float32 or int16 [K, J, I] (slice, row, column).
-    lps_from_voxel: float64 [4, 4], maps (i, j, k, 1) to LPS mm.
-    Raises GeometryError if hu is not three-dimensional or not finite, or the affine is singular.
+    Attributes:
+        hu: float32 or int16 [K, J, I] (slice, row, column).
+        lps_from_voxel: float64 [4, 4], maps (i, j, k, 1) to LPS mm (PS3.3 C.7.6.2.1.1).
+
+    Raises:
+        GeometryError: `hu` is not three-dimensional or not finite, or `lps_from_voxel` is singular.
+
+    Example:
+        >>> Volume(np.zeros((4, 5)), np.eye(4))
+        Traceback (most recent call last):
+        ...
+        dissm_engine.errors.GeometryError: a volume must be an array [K, J, I], got shape (4, 5); pass slices, ...
     """
 
     hu: npt.NDArray[np.float32] | npt.NDArray[np.int16]
@@ -126,9 +146,13 @@ class Volume:
 def sample_at_lps(
     values: FloatArray, grid: Grid, points_lps: FloatArray, outside: float | None = None
 ) -> npt.NDArray[np.float32]:
-    """Trilinear samples of `values` [K, J, I] on `grid` at LPS points [..., 3] -> float32 [...].
+    """Trilinear samples of values on a grid, float32 [...].
 
-    outside: value beyond the outermost voxel centres (half a voxel of tolerance); None repeats the border.
+    Args:
+        values: [K, J, I].
+        grid: Where the values lie.
+        points_lps: [..., 3], LPS mm.
+        outside: The value beyond the outermost voxel centres (half a voxel of tolerance); None repeats the border.
     """
     flat = np.ascontiguousarray(points_lps, dtype=np.float64).reshape(-1, 3)
     source = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
@@ -147,11 +171,14 @@ def sample_at_lps(
 
 
 def resample(volume: Volume, grid: Grid, outside: float = AIR_HU) -> Volume:
-    """The volume on another grid: block average where it is finer than the target, then trilinear.
+    """The volume on another grid: block averages where it is finer than the target, then trilinear.
 
-    outside: HU given to voxels beyond the volume's field of view.
+    Args:
+        volume: The CT.
+        grid: Where the result lies.
+        outside: HU given to voxels beyond the volume's field of view.
     """
-    prepared = _averaged_towards(volume, float(grid.spacing.min()))
+    prepared = _block_averaged(volume, float(grid.spacing.min()))
     values = np.asarray(prepared.hu, dtype=np.float32)
     hu = np.empty(grid.shape, dtype=np.float32)
     for k in range(grid.shape[0]):
@@ -160,7 +187,7 @@ def resample(volume: Volume, grid: Grid, outside: float = AIR_HU) -> Volume:
     return Volume(hu, grid.lps_from_voxel)
 
 
-def _averaged_towards(volume: Volume, spacing_mm: float) -> Volume:
+def _block_averaged(volume: Volume, spacing_mm: float) -> Volume:
     """Block averages by whole factors, so that a coarser trilinear sampling does not alias."""
     factors = np.maximum(np.floor(spacing_mm / volume.grid.spacing + 0.25), 1).astype(int)
     factors = np.minimum(factors, np.array(volume.grid.shape[::-1]))
@@ -176,10 +203,37 @@ def _averaged_towards(volume: Volume, spacing_mm: float) -> Volume:
 
 
 @dataclass(frozen=True)
+class ScalarField:
+    """Any number at every voxel of a grid, such as the HU of a CT.
+
+    Attributes:
+        values: float32 [K, J, I].
+        grid: Where the values lie.
+    """
+
+    values: npt.NDArray[np.float32]
+    grid: Grid
+
+    def at(self, points_lps: FloatArray) -> npt.NDArray[np.float32]:
+        """Trilinear samples [...] at LPS points [..., 3]; beyond the grid the value at its border is repeated."""
+        return sample_at_lps(self.values, self.grid, np.asarray(points_lps, dtype=np.float64))
+
+
+@dataclass(frozen=True)
 class SignedDistance:
     """A signed distance field in mm, negative inside.
 
-    mm: float32 [K, J, I]. grid: where it lies.
+    Attributes:
+        mm: float32 [K, J, I].
+        grid: Where the values lie.
+
+    Example:
+        The distance to a ball of 10 mm around the origin.
+
+        >>> grid = axis_aligned_grid([-15, -15, -15], [15, 15, 15], spacing_mm=3.0)
+        >>> ball = SignedDistance((np.linalg.norm(grid.points_lps(), axis=-1) - 10).astype(np.float32), grid)
+        >>> ball.at(np.array([[12.0, 0.0, 0.0], [0.0, -25.0, 0.0]])).tolist()
+        [2.0, 15.0]
     """
 
     mm: npt.NDArray[np.float32]
@@ -192,4 +246,4 @@ class SignedDistance:
         last = np.array(self.grid.shape[::-1], dtype=np.float64) - 1
         beyond = ijk - np.clip(ijk, 0, last)
         extra = np.linalg.norm(beyond @ self.grid.lps_from_voxel[:3, :3].T, axis=-1)
-        return (sample_at_lps(self.mm, self.grid, points) + extra).astype(np.float32)
+        return np.asarray(ScalarField(self.mm, self.grid).at(points) + extra, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A body around a liver (the labels of a phantom): the table of contents of everything that is drawn."""
+"""A random body around a liver: the labels of a phantom, and the order in which its organs are drawn."""
 
 from __future__ import annotations
 
@@ -37,10 +37,13 @@ Recipe = Mapping[str, float | int | str | bool]
 class Anatomy:
     """The tissues of one body.
 
-    labels: uint8 [K, J, I], values of `Tissue`, on `grid` (isotropic, LPS axes).
-    liver: signed distance of the liver's surface on the same grid, mm.
-    liver_mesh: the surface in this body, LPS mm: the given mesh, deformed if asked, then moved by `body_from_liver`.
-    body_from_liver: float64 [4, 4], rotation and anisotropic scale used to place it. recipe: what was drawn.
+    Attributes:
+        labels: uint8 [K, J, I], values of `Tissue`, on `grid` (isotropic, LPS axes).
+        liver: Signed distance of the liver's surface on the same grid, mm.
+        liver_mesh: The surface in this body, LPS mm: the given mesh, deformed if asked for, then moved by
+            `body_from_liver`.
+        body_from_liver: float64 [4, 4], the rotation and anisotropic scale that placed it.
+        recipe: What was drawn.
     """
 
     labels: Labels
@@ -58,9 +61,14 @@ class Anatomy:
 def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liver: bool = False) -> Anatomy:
     """A random body around a liver; the same seed gives the same body, bit for bit.
 
-    liver: closed mesh, LPS mm, roughly centred on the origin. deform: bend it by a random smooth diffeomorphism first.
-    whole_liver: never cut the liver by the end of the scan.
-    Raises GeometryError if the mesh is not closed.
+    Args:
+        liver: Closed mesh, LPS mm, roughly centred on the origin.
+        seed: Of everything that is drawn.
+        deform: Whether the liver is bent by a random smooth diffeomorphism first.
+        whole_liver: Whether the end of the scan never cuts the liver.
+
+    Raises:
+        GeometryError: The mesh is not closed.
     """
     if not liver.closed:
         raise GeometryError(MESH_NOT_CLOSED, edges="some")
@@ -81,7 +89,7 @@ def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liv
 
 
 def _draw_body(canvas: Canvas, plan: BodyPlan) -> None:
-    """First come, first served: what is drawn early is never overwritten by what comes later."""
+    """Draw every organ. What is drawn early is not overwritten by what comes later."""
     trunk = draw_trunk(canvas, plan)
     hilum = porta_hepatis(canvas, plan)
     draw_liver_vessels(canvas, plan, hilum)

@@ -24,14 +24,21 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Appearance:
-    """How one paint looks.
+    """How the tissues look in one image.
 
-    hu, texture: float32 [TISSUE_COUNT], mean HU of each tissue and the sd of its low-frequency texture.
-    point_spread_mm: sd of the edge blur. slice_mm: thickness averaged along `slice_axis` of [K, J, I] (0 = none).
-    noise_sd: HU sd of the noise. noise_mm: its correlation, sd of the filter along (k, j, i).
-    bias_hu: sd of a smooth additive bias. streak_hu: strength of horizontal streaks (0 = none).
-    mottle_hu, mottle_mm: sd and node distance of slow texture of the liver (0 HU = none). patch_hu: how far parts of
-    the liver stand above or below the rest, as after treatment or where the portal flow differs (0 = none).
+    Attributes:
+        phase: When the scan was taken after contrast.
+        hu, texture: float32 [TISSUE_COUNT], mean HU of each tissue, and the sd of its low-frequency texture.
+        point_spread_mm: Sd of the edge blur.
+        slice_mm, slice_axis: Thickness that is averaged (0: none), and the axis of [K, J, I] along which it is.
+        noise_sd: Sd of the noise, HU.
+        noise_mm: Correlation of the noise: sd of the filter along (k, j, i).
+        bias_hu: Sd of a smooth additive bias.
+        streak_hu: Strength of horizontal streaks (0: none).
+        randomised: Whether the HU of the tissues are strongly randomised.
+        mottle_hu, mottle_mm: Sd and node distance of slow texture of the liver (0 HU: none).
+        patch_hu: How far parts of the liver stand above or below the rest, as after treatment or where the portal flow
+            differs (0: none).
     """
 
     phase: Phase
@@ -53,11 +60,11 @@ class Appearance:
     def draw(rng: np.random.Generator, phase: Phase | None = None, randomised: bool | None = None) -> Appearance:
         """A random appearance: venous in 75 %, late arterial 17 %, plain 8 %; a quarter strongly randomised."""
         chosen = phase or Phase(str(rng.choice(list(Phase), p=[0.75, 0.17, 0.08])))
-        wild = bool(rng.random() < 0.25) if randomised is None else randomised
+        strongly = bool(rng.random() < 0.25) if randomised is None else randomised
         hu = _table(_means(chosen, rng))
-        if wild:
+        if strongly:
             hu = _randomise(hu, rng)
-        texture = _table(_textures(rng), default=3.0) * np.float32(rng.uniform(0.5, 1.8 if wild else 1.2))
+        texture = _table(_textures(rng), default=3.0) * np.float32(rng.uniform(0.5, 1.8 if strongly else 1.2))
         thick = float(rng.choice([0.0, rng.uniform(1.5, 5.0)], p=[0.4, 0.6]))
         return Appearance(
             phase=chosen,
@@ -68,9 +75,9 @@ class Appearance:
             slice_axis=0,
             noise_sd=float(np.clip(np.exp(rng.normal(np.log(13), 0.4)), 5, 32)),
             noise_mm=(float(rng.uniform(0.8, 1.8)), float(rng.uniform(0.6, 1.4)), float(rng.uniform(0.9, 1.5))),
-            bias_hu=float(rng.uniform(0, 5)) * (2.5 if wild else 1.0),
+            bias_hu=float(rng.uniform(0, 5)) * (2.5 if strongly else 1.0),
             streak_hu=float(rng.uniform(4, 20)) if rng.random() < 0.12 else 0.0,
-            randomised=wild,
+            randomised=strongly,
         )
 
 

@@ -15,11 +15,15 @@ from dissm_phantom.canvas import Field
 class BodyPlan:
     """Landmarks (LPS mm) and habitus of one body.
 
-    spine_x, spine_y: centre of the vertebral bodies at the level of the liver's middle; spine_tilt: dy/dz.
-    liver_low, liver_high: bounding box of the liver. dome, tip: its highest and lowest z.
-    half_width, front, back: the trunk cavity's half axis along x, and its y limits.
-    subcutaneous_mm, visceral: fat under the skin (mm) and inside the cavity (0 lean .. 1 obese).
-    top, bottom: z limits of the scan. thorax, pelvis: whether the scan reaches them.
+    Attributes:
+        spine_x, spine_y: Centre of the vertebral bodies at the level of the liver's middle.
+        spine_tilt: dy/dz of the vertebral bodies' centre there.
+        liver_low, liver_high: Bounding box of the liver.
+        half_width, front, back: The trunk cavity's half axis along x, and its limits along y.
+        subcutaneous_mm, visceral: Fat under the skin (mm), and inside the cavity (0: lean, 1: obese).
+        top, bottom: Limits of the scan along z.
+        truncated: `dome` or `tip`, where the scan ends within the liver; `none` where it does not.
+        arms: Whether the arms lie beside the trunk.
     """
 
     spine_x: float

@@ -95,7 +95,7 @@ class Canvas:
         """Liver distance (mm) at the voxels nearest to LPS points [..., 3]; clamped at the grid's border."""
         ijk = np.rint(self.grid.to_voxel(points)).astype(int)
         ijk = np.clip(ijk, 0, np.array(self.grid.shape[::-1]) - 1)
-        return self.liver_mm[ijk[..., 2], ijk[..., 1], ijk[..., 0]]
+        return np.asarray(self.liver_mm[ijk[..., 2], ijk[..., 1], ijk[..., 0]])
 
 
 def xyz(x: float, y: float, z: float) -> Vector:
@@ -108,7 +108,7 @@ def rotation_about(axis: npt.ArrayLike, degrees: float) -> Vector:
     x, y, z = np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.deg2rad(degrees)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross))
 
 
 def frame_along(direction: npt.ArrayLike) -> Vector:
@@ -197,7 +197,12 @@ def touching(
 ) -> Vector:
     """Centre near `nominal` at which about `overlap` of an organ lies in the liver, so that it touches when carved.
 
-    cloud: [N, 3] mm, points inside the organ about its centre. spread_mm: how far x, y, z may move.
+    Args:
+        canvas: Knows where the liver is.
+        nominal: [3], LPS mm.
+        cloud: float64 [N, 3], points inside the organ about its centre, mm.
+        overlap: Share of the organ's volume, 0 to 1.
+        spread_mm: How far x, y and z may move.
     """
     offsets = np.stack(np.meshgrid(*[np.linspace(-s, s, 9) for s in spread_mm], indexing="ij"), -1).reshape(-1, 3)
     centers = np.asarray(nominal, dtype=np.float64) + offsets
@@ -212,4 +217,4 @@ def cloud_of_ellipsoid(radii: Sequence[float], rotation: Vector | None = None, c
     height, turn, depth = 1 - 2 * n / count, np.pi * (1 + 5**0.5) * n, ((n * 0.7548776662) % 1.0) ** (1 / 3)
     ring = np.sqrt(1 - height**2)
     unit = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1) * depth[:, None]
-    return unit * np.asarray(radii) @ (np.eye(3) if rotation is None else rotation).T
+    return np.asarray(unit * np.asarray(radii) @ (np.eye(3) if rotation is None else rotation).T)

@@ -1,8 +1,8 @@
 """Muscle upon the liver: the diaphragm and its slips, a film of fat under them at times, and fat beyond.
 
 `build_anatomy` lets the liver touch the wall or fat, nothing between. Real livers wear a sheet of muscle on the sides
-that face front, right and up, up to 10 mm thick, and its outer edge to fat is the stronger one (docs/phantoms.md). Put
-on top of a body wherever networks learn; the bodies frozen with the first two editions are drawn without.
+that face front, right and up, up to 10 mm thick, and its outer edge to fat is the stronger one (docs/phantoms.md).
+It is added to a body wherever networks learn; the bodies frozen with the first two editions are drawn without.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ _TILE = 48
 
 
 def with_diaphragm(
-    labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Generator, bare: float = 0.4
+    labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Generator, bare_share: float = 0.4
 ) -> Labels:
     """A copy of the labels [K, J, I] with a sheet of muscle on a side of the liver.
 
-    liver_mm: signed distance of the liver on the same voxels (isotropic, LPS axes), mm; the liver stays as it is.
-    bare: share of the draws without a sheet.
+    Args:
+        labels: uint8 [K, J, I] of `Tissue`; the liver stays as it is.
+        liver_mm: Signed distance of the liver on the same voxels (isotropic, LPS axes), mm.
+        spacing_mm: Of the voxels.
+        rng: Draws place and thickness.
+        bare_share: Share of the draws without a sheet.
     """
     result = labels.copy()
-    if rng.random() < bare:
+    if rng.random() < bare_share:
         return result
     tile = noise_tile(rng, 14.0 / spacing_mm, _TILE)
 

@@ -12,14 +12,19 @@ _SHARES = (0.4, 0.2, 0.14, 0.18, 0.08)
 
 
 def with_lesions(
-    labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Generator, healthy: float = 0.45
+    labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Generator, healthy_share: float = 0.45
 ) -> Labels:
     """A copy of the labels [K, J, I] with random lesions in the liver, some under its surface or dome.
 
-    liver_mm: signed distance of the liver on the same voxels. healthy: share of the draws without any lesion.
+    Args:
+        labels: uint8 [K, J, I] of `Tissue`.
+        liver_mm: Signed distance of the liver on the same voxels, mm.
+        spacing_mm: Of the voxels.
+        rng: Draws number, place, size and kind.
+        healthy_share: Share of the draws without any lesion.
     """
     result = labels.copy()
-    if rng.random() < healthy:
+    if rng.random() < healthy_share:
         return result
     inside = np.flatnonzero(liver_mm.ravel() < 0)
     if len(inside) < 50:

@@ -18,7 +18,10 @@ NEAR_MM = 34.0
 def deformed(mesh: TriangleMesh, rng: np.random.Generator, displacement_mm: float) -> TriangleMesh:
     """The mesh moved by the flow of a smooth stationary velocity field, so that it stays closed and embedded.
 
-    displacement_mm: standard deviation of the velocity integrated over unit time, per axis.
+    Args:
+        mesh: LPS mm.
+        rng: Draws the field.
+        displacement_mm: Standard deviation of the velocity integrated over unit time, per axis.
     """
     spacing = rng.uniform(28.0, 45.0)
     low = mesh.vertices.min(axis=0) - 3 * spacing

@@ -23,8 +23,13 @@ def render_hu(
 ) -> npt.NDArray[np.float32]:
     """A CT of a crop of labels, float32 HU [K, J, I]; the same generator state gives the same crop, bit for bit.
 
-    labels: uint8 [K, J, I] of `Tissue`, isotropic `spacing_mm`. liver_mm: signed distance of the liver on the same
-    voxels (mm); with it the liver's edge lies where the surface cuts the voxel instead of on its faces.
+    Args:
+        labels: uint8 [K, J, I] of `Tissue`.
+        spacing_mm: Of the isotropic voxels.
+        appearance: How the tissues look.
+        rng: Draws texture and noise.
+        liver_mm: Signed distance of the liver on the same voxels (mm); with it the liver's edge lies where the surface
+            cuts the voxel instead of on its faces.
     """
     clean = render_hu_without_noise(labels, spacing_mm, appearance, rng, liver_mm)
     noisy = clean + scanner_noise(clean.shape, (spacing_mm,) * 3, appearance, rng)

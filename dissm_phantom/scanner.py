@@ -65,8 +65,11 @@ class ScanProtocol:
 class Phantom:
     """A stored scan and its truth.
 
-    volume: int16 HU on the CT's grid. mask: bool [K, J, I] on that grid, signed distance < 0 at the voxel centres.
-    liver_mesh: the true surface, LPS mm. recipe: what was drawn.
+    Attributes:
+        volume: int16 HU on the CT's grid.
+        mask: bool [K, J, I] on that grid, where the signed distance at the voxel's centre is negative.
+        liver_mesh: The true surface, LPS mm.
+        recipe: What was drawn.
     """
 
     volume: Volume
@@ -100,7 +103,10 @@ def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
 def scan_grid(body: Grid, protocol: ScanProtocol, trunk_mm: float) -> Grid:
     """The scanner's grid: axial, centred on the body, never larger than the matrix, slices within the body's extent.
 
-    trunk_mm: width of the trunk (0: unknown); where the matrix would not cover it, pixels grow. Arms may be cut.
+    Args:
+        body: Grid of the anatomy.
+        protocol: Spacing and matrix.
+        trunk_mm: Width of the trunk (0: unknown); where the matrix would not cover it, pixels grow. Arms may be cut.
     """
     extent = (np.array(body.shape[::-1]) - 1) * body.spacing
     pixel = max(protocol.pixel_mm, trunk_mm / protocol.matrix)

@@ -13,9 +13,11 @@ from dissm_phantom.tissue import Tissue
 
 @dataclass(frozen=True)
 class Trunk:
-    """cavity_mm: signed distance (mm, [K, J, I]) to the inner wall of chest and abdomen, negative inside.
+    """The walls of chest and abdomen.
 
-    angle: [J, I] from the spine (0) round to the front (pi), the same on both sides.
+    Attributes:
+        cavity_mm: Signed distance to their inner side, float32 [K, J, I], mm, negative inside.
+        angle: From the spine (0) round to the front (pi), the same on both sides, float32 [J, I].
     """
 
     cavity_mm: Field

@@ -71,7 +71,7 @@ def real_specimen(name: str, text: str, engine: Delineator) -> Specimen:
     folder, _, acquisition = text.partition(":")
     volume = read_volume(sorted_files(Path(folder), int(acquisition) if acquisition else None)).volume
     found = engine.delineate(volume)
-    tissue = engine.refined(volume, found.pose, found.loadings).refinement.tissue
+    tissue = engine.refine_from(volume, found.pose, found.loadings).refinement.tissue
     tissue = with_placed(tissue, found.field.grid, PLACED_LPS[name])
     return Specimen(name, volume, found.field, tissue, found.mesh)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dicom_node import reasons
-from dissm_engine import bundle, errors
+from dissm_engine import errors
 from dissm_engine.errors import Reason
 
 BEGIN, END = "<!-- reasons: begin -->", "<!-- reasons: end -->"
@@ -20,7 +20,7 @@ BEGIN, END = "<!-- reasons: begin -->", "<!-- reasons: end -->"
 def all_reasons() -> list[Reason]:
     """The node's reasons in the order of their declaration, then the engine's that may reach the audit."""
     declared = [*_declared_in(vars(reasons).values()), *_declared_in(vars(errors).values())]
-    return list({reason.code: reason for reason in [*declared, *_declared_in(vars(bundle).values())]}.values())
+    return list({reason.code: reason for reason in declared}.values())
 
 
 def _declared_in(values: Iterable[object]) -> list[Reason]:

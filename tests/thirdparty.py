@@ -11,9 +11,13 @@ import pytest
 
 
 def need(program: str) -> Path:
-    """The program's path, from PATH or beside this Python. Missing: the test skips by name; in CI it fails."""
-    beside = Path(sys.executable).parent / program
-    found = shutil.which(program) or (str(beside) if os.access(beside, os.X_OK) else None)
+    """The program's path, from PATH or beside this Python. Missing: the test skips by name; in CI it fails.
+
+    PATH comes first, without this Python's own folder: pynetdicom installs programs there under DCMTK's names.
+    """
+    own = Path(sys.executable).parent
+    others = [folder for folder in os.get_exec_path() if Path(folder) != own]
+    found = shutil.which(program, path=os.pathsep.join(others)) or shutil.which(program, path=str(own))
     if found is None:
         missing(f"{program} is not installed")
     return Path(found)

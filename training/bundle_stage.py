@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dissm_engine.bundle import write_bundle
-from dissm_engine.findings import TrustModel
-from training.assembly import outward_mm, trained_parts
+from dissm_engine.trust import TrustModel
+from training.assembly import trained_model
 from training.context import RunContext
 from training.evaluate.report import figures_as_markdown
 from training.evaluate.stage import read_report
@@ -58,8 +59,8 @@ def run_card(context: RunContext) -> None:
 
 
 def _write(context: RunContext, figures: str) -> None:
-    shape, agent, refiner = trained_parts(context.folder)
     trust = json.loads((context.folder / "trust" / "trust.json").read_text())
+    model = replace(trained_model(context.folder), trust=TrustModel.from_json(trust["model"]))
     livers = len(list((context.folder / "surfaces" / "training").glob("*.npz")))
     anatomies = len(anatomy_files(context.folder))
     provenance: dict[str, Any] = {
@@ -68,13 +69,9 @@ def _write(context: RunContext, figures: str) -> None:
     }  # fmt: skip
     write_bundle(
         context.folder / "bundle",
+        model,
         name=f"liver-{context.preset.name}",
         version=version("dissm-node"),
-        shape=shape,
-        agent=agent,
-        refiner=refiner,
-        outward_mm=outward_mm(context.folder),
-        trust=TrustModel.from_json(trust["model"]),
         card=_CARD.format(
             preset=context.preset.name,
             seed=context.seed,
@@ -86,7 +83,7 @@ def _write(context: RunContext, figures: str) -> None:
         + _notes(context.folder / "notes.md"),
         provenance=provenance,
         figures={
-            "latent.png": latent_figure(shape),
+            "latent.png": latent_figure(model.shape),
             "trust.png": trust_figure(trust["measured"], trust["dsc"], trust["model"]),
         },
     )

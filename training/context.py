@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissm_engine.delineation import Progress
+from dissm_engine.progress import Progress
 from training.presets import Preset
 
 

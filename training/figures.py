@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from dissm_engine.findings import TrustModel
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.model import ShapeModel
+from dissm_engine.trust import TrustModel
 
 _LIGHT = np.array([0.3, -0.9, 0.5]) / np.linalg.norm([0.3, -0.9, 0.5])
 

@@ -105,7 +105,7 @@ def _source(demo: _Demo, given: Path | None, seed: int) -> CtSource:
     if given is not None:
         return given_source(given, demo.folder / "unpacked")
     with demo.console.status("making a synthetic CT"):
-        return synthetic_source(Bundle.load().shape, seed, demo.folder / "synthetic")
+        return synthetic_source(Bundle.load().model.shape, seed, demo.folder / "synthetic")
 
 
 def _send(demo: _Demo, node: RunningNode, source: CtSource) -> None:

@@ -40,35 +40,41 @@ from dicom_node.values.phase import PhaseVerdict
 from dicom_node.values.received import StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
-from dissm_engine.delineation import Delineation, Progress, Verdict
-from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationError, DissmError
+from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationCancelled, DelineationError, DissmError
+from dissm_engine.progress import Cancellation, Progress
 from dissm_engine.volume import Volume
 
 
 class Engine(Protocol):
     """Anything that delineates a CT; in service `dissm_engine.delineator.Delineator`."""
 
-    def delineate(self, volume: Volume, progress: Progress) -> Delineation:
-        """Raises DissmError."""
+    def delineate(self, volume: Volume, progress: Progress, cancellation: Cancellation) -> Delineation:
+        """Raises DissmError; DelineationCancelled once `cancellation` is requested."""
         ...
 
 
 @dataclass(frozen=True)
 class CaseWork:
-    """What one round of work on a case needs. recorder: the catalogue, as the process that works."""
+    """What one round of work on a case needs.
+
+    recorder: the catalogue, as the process that works. cancellation: ends the work when it is requested.
+    """
 
     recorder: Recorder
     settings: Settings
     engine: Engine
     lease: Lease
     progress: Progress
+    cancellation: Cancellation
 
 
 def process_case(work: CaseWork) -> CaseState:
     """Delineate the leased case, write its objects, prove them, and say how it ended.
 
     Every way it may end by reason (refused, failed, held, proven) is a state and an audit row. Raises LeaseLost
-    when the case was taken away meanwhile; errors without a reason escape, and the worker that meets one stops.
+    when the case was taken away meanwhile, and DelineationCancelled when its cancellation was requested; errors
+    without a reason escape.
     """
     try:
         source = _source(work)
@@ -87,7 +93,7 @@ def process_case(work: CaseWork) -> CaseState:
             mark=Verdict.REVIEW if _doubts(source, phase) else None,
         )
         return _note_proven(work, stack, written, _prove(stack, delineation, written))
-    except LeaseLost:
+    except (LeaseLost, DelineationCancelled):
         raise
     except RefusalError as refusal:
         return _end(work, CaseEvent.NOT_ELIGIBLE, RecordedReason.of(refusal))
@@ -111,6 +117,7 @@ def _source(work: CaseWork) -> CaseSource:
 
 
 def _read_stack(work: CaseWork, source: CaseSource) -> CtStack:
+    work.cancellation.raise_if_requested()
     work.progress("read", 0.0)
     spool = work.settings.node.spool
     for instance in source.instances:
@@ -132,7 +139,7 @@ def _check_bytes(file: Path, instance: StoredInstance) -> None:
 
 def _delineate(work: CaseWork, stack: CtStack) -> Delineation:
     try:
-        return work.engine.delineate(stack.volume, work.progress)
+        return work.engine.delineate(stack.volume, work.progress, work.cancellation)
     except DelineationError as problem:
         if problem.reason in (NO_SURFACE, NO_ORGAN):
             raise RefusalError(NO_LIVER, evidence=problem.reason.say(**problem.facts)) from problem

@@ -18,7 +18,8 @@ from dicom_node.settings import Settings
 from dicom_node.values.lease import Lease
 from dicom_node.work.lease_renewer import LeaseRenewer
 from dicom_node.work.process_identity import this_process
-from dissm_engine.delineation import Progress
+from dissm_engine.errors import DelineationCancelled
+from dissm_engine.progress import Cancellation
 
 _IDLE_SECONDS = 0.5
 _log = structlog.get_logger()
@@ -64,12 +65,12 @@ def work_once(
     if lease is None:
         return False
     over = False
-    seconds, stalled = settings.work.lease_seconds, 60 * settings.work.stalled_minutes
-    give_up = partial(_give_up_stalled, settings, recorder, lease, end)
+    work, give_up = settings.work, partial(_give_up_stalled, settings, recorder, lease, end)
+    cancellation = Cancellation() if stop is None else Cancellation(stop)
     try:
-        with LeaseRenewer(recorder, lease, seconds, stalled, give_up) as keeper:
-            work = CaseWork(recorder, settings, engine, lease, _stoppable(keeper.progress, stop))
-            state = _processed(work)
+        stalled_seconds = 60 * work.stalled_minutes
+        with LeaseRenewer(recorder, lease, work.lease_seconds, stalled_seconds, give_up, cancellation) as renewer:
+            state = _processed(CaseWork(recorder, settings, engine, lease, renewer.progress, cancellation))
         over = True
         _log.info("case worked", case=lease.case_id, attempt=lease.attempt, state=str(state))
     except LeaseLost:
@@ -78,7 +79,7 @@ def work_once(
         abandon_lease(recorder, lease, settings.work.attempts, problem="the lease could not be renewed")
         over = True
         _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
-    except WorkStopped:
+    except DelineationCancelled:
         abandon_lease(recorder, lease, None, problem="the node was stopped")
         over = True
     finally:
@@ -91,7 +92,7 @@ def _processed(work: CaseWork) -> CaseState:
     """The case's end. One that nobody foresaw is its end too: with another case the worker may do better."""
     try:
         return process_case(work)
-    except (LeaseLost, WorkStopped, OSError, MemoryError, CatalogUnavailableError):
+    except (LeaseLost, DelineationCancelled, OSError, MemoryError, CatalogUnavailableError):
         raise
     except Exception as problem:  # noqa: BLE001 - the edge of a case: its end is recorded, its trace is in the log
         _log.error("a case met an error that nobody foresaw", case=work.lease.case_id, exc_info=problem)
@@ -110,16 +111,3 @@ def _give_up_stalled(settings: Settings, recorder: Recorder, lease: Lease, end: 
 
 def _end_this_process() -> None:
     os._exit(1)
-
-
-class WorkStopped(Exception):  # noqa: N818
-    """The node was asked to stop while a case was in hand. Not a DissmError: the case is not at fault."""
-
-
-def _stoppable(progress: Progress, stop: threading.Event | None) -> Progress:
-    def note(stage: str, done: float) -> None:
-        if stop is not None and stop.is_set():
-            raise WorkStopped
-        progress(stage, done)
-
-    return note

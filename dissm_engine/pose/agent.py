@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dissm_engine.delineation import Progress, silent
-from dissm_engine.errors import BundleError, Reason
+from dissm_engine.errors import FOREIGN_SHAPE_MODEL, BundleError
+from dissm_engine.pose.architecture import AgentArchitecture, SearchSettings, StageArchitecture
 from dissm_engine.pose.correction import RIGID_OUTPUTS, AgentState, StageName, take_step
 from dissm_engine.pose.encoder import EncoderArchitecture, ResidualEncoder
 from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ObservationSpec, ShapeCanvas, observe
 from dissm_engine.pose.similarity import Pose
+from dissm_engine.progress import UNMONITORED, Monitor
 from dissm_engine.volume import Volume
 
-FOREIGN_SHAPE_MODEL = Reason(
-    "FOREIGN_SHAPE_MODEL",
-    "the pose agent was trained with another shape model (their mean shapes differ by {difference_mm:.1f} mm)",
-    "take agent and shape model from one bundle",
-)
 _SAME_SHAPE_MM = 1.0
 _CHECKED_POINTS = 64
 _STARTS_AT_ONCE = 8
@@ -30,7 +25,14 @@ _STARTS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class StageNetwork:
-    """One stage of the agent. steps: at most so many corrections in inference."""
+    """One stage of the agent with its network.
+
+    Attributes:
+        name: Which of the four stages it is.
+        observation: What it is shown.
+        steps: Maximum number of corrections in inference.
+        encoder: Turns an observation into a correction.
+    """
 
     name: StageName
     observation: ObservationSpec
@@ -39,31 +41,20 @@ class StageNetwork:
 
     @property
     def accumulates_loadings(self) -> bool:
-        """Loadings can be corrected only where the encoder is shown them."""
+        """Whether corrections of the loadings add up; they can only where the encoder is shown the loadings."""
         return self.observation.show_loadings
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """How poses are searched for in a whole volume.
-
-    start_spacing_mm: cell of the lattice of first positions.
-    carried: so many of the most promising trajectories go past translation.
-    tolerance_mm: a stage ends when no trajectory moves further than this in a step.
-    """
-
-    start_spacing_mm: float = 180.0
-    carried: int = 3
-    tolerance_mm: float = 1.0
 
 
 @dataclass(frozen=True)
 class PosePath:
-    """How the chosen trajectory came to rest.
+    """Every correction of the chosen trajectory, and its result.
 
-    steps, stages, step_loadings: one entry a correction, the start not among them; loadings float32 [C] each.
-    pose, loadings: the last of them. expected_error_mm: mean absolute distance error the agent expects of the result.
-    spread_mm: mean distance of the other carried trajectories' poses to the chosen one; 0 where there is none.
+    Attributes:
+        steps, stages, step_loadings: One entry for each correction; the start is not among them. The loadings are
+            float32 [C] in standard deviations.
+        pose, loadings: After the last correction.
+        expected_error_mm: Mean absolute distance error that the agent expects of the result.
+        spread_mm: Mean distance of the other carried trajectories' poses to the chosen one; 0 where there is none.
     """
 
     steps: tuple[Pose, ...]
@@ -84,19 +75,19 @@ def stage_poses(path: PosePath) -> dict[StageName, tuple[Pose, npt.NDArray[np.fl
 
 
 @dataclass(frozen=True)
-class _Played:
-    """The trail of one stage: every state in order, and the expected error in mm [B] of the last."""
+class StageResult:
+    """Every state of one stage in order, and the expected error in mm [B] of the last."""
 
     stage: StageName
-    trail: tuple[AgentState, ...]
+    states: tuple[AgentState, ...]
     expected_error_mm: torch.Tensor
 
-    def __getitem__(self, chosen: torch.Tensor) -> _Played:
-        return _Played(self.stage, tuple(state[chosen] for state in self.trail), self.expected_error_mm[chosen])
+    def __getitem__(self, chosen: torch.Tensor) -> StageResult:
+        return StageResult(self.stage, tuple(state[chosen] for state in self.states), self.expected_error_mm[chosen])
 
 
 class PoseAgent:
-    """Four stages that share one canvas of the shape model."""
+    """Four stages that share one canvas of the shape model (paper 3.2)."""
 
     def __init__(
         self, stages: Sequence[StageNetwork], canvas: ShapeCanvas, search: SearchSettings | None = None
@@ -109,53 +100,67 @@ class PoseAgent:
 
     @property
     def components(self) -> int:
-        """Loadings the agent gives."""
+        """How many loadings the agent gives."""
         return len(self.canvas.basis_mm)
 
-    def find_pose(self, volume: Volume, shape: ImplicitShape, progress: Progress = silent) -> PosePath:
+    def find_pose(self, volume: Volume, shape: ImplicitShape, monitor: Monitor = UNMONITORED) -> PosePath:
         """Pose and loadings of the shape in a CT that holds it somewhere.
 
-        Raises BundleError when `shape` is not the model this agent was trained with.
+        Args:
+            volume: The CT.
+            shape: The model that this agent was trained with.
+            monitor: Told how many of the stages are done; looked at before every correction.
+
+        Raises:
+            BundleError: `shape` is another model.
+            DelineationCancelled: The end of the work was asked for.
         """
         self._require_same_shape(shape)
         image = CoarseImage.from_volume(volume)
         starts = lattice_of_starts(image.box_lps(), self.search.start_spacing_mm)
-        return self.follow(image, AgentState.at(starts, self.components), progress)
+        return self.run_stages(image, AgentState.at(starts, self.components), monitor)
 
-    def follow(self, image: CoarseImage, state: AgentState, progress: Progress = silent) -> PosePath:
-        """Play all stages from these states; only the most promising go past translation."""
-        played: list[_Played] = []
+    def run_stages(self, image: CoarseImage, state: AgentState, monitor: Monitor = UNMONITORED) -> PosePath:
+        """Run all stages from these states; only the most promising go past translation."""
+        results: list[StageResult] = []
         for number, stage in enumerate(self.stages):
-            progress("pose", number / len(self.stages))
-            played.append(self.play(stage, image, state))
+            monitor.report("pose", number / len(self.stages))
+            results.append(self.run_stage(stage, image, state, monitor))
             if stage.name is StageName.TRANSLATION:
-                best = played[-1].expected_error_mm.argsort()[: self.search.carried]
-                played = [part[best] for part in played]
-            state = played[-1].trail[-1]
-        progress("pose", 1.0)
-        return _chosen_path(played)
+                best = results[-1].expected_error_mm.argsort()[: self.search.carried]
+                results = [part[best] for part in results]
+            state = results[-1].states[-1]
+        monitor.report("pose", 1.0)
+        return _chosen_path(results)
 
-    def play(self, stage: StageNetwork, image: CoarseImage, state: AgentState) -> _Played:
-        """Correct until no trajectory moves further than the tolerance, or the stage's steps are used up."""
+    def run_stage(
+        self, stage: StageNetwork, image: CoarseImage, state: AgentState, monitor: Monitor = UNMONITORED
+    ) -> StageResult:
+        """Correct until no trajectory moves further than the tolerance, or the stage's steps are used up.
+
+        Returns:
+            The states after each correction, and the error that is expected of the last.
+        """
         centers = state.poses.translation
         if stage.name is StageName.TRANSLATION:
             centers = image.box_lps().mean(dim=0).expand(len(state), 3)
-        trail: list[AgentState] = []
+        states: list[AgentState] = []
         errors = torch.zeros(len(state))
         for _ in range(stage.steps):
-            state, errors, moved_mm = self._look_and_step(stage, image, state, centers)
-            trail.append(state)
+            monitor.check()
+            state, errors, moved_mm = self._correct(stage, image, state, centers)
+            states.append(state)
             if float(moved_mm.max()) < self.search.tolerance_mm:
                 break
-        return _Played(stage.name, tuple(trail), errors)
+        return StageResult(stage.name, tuple(states), errors)
 
     @torch.no_grad()
-    def _look_and_step(
+    def _correct(
         self, stage: StageNetwork, image: CoarseImage, state: AgentState, centers: torch.Tensor
     ) -> tuple[AgentState, torch.Tensor, torch.Tensor]:
         """One correction of every trajectory, a few at a time to bound memory."""
         raws = []
-        for part in torch.arange(len(state)).split(_STARTS_AT_ONCE):
+        for part in torch.split(torch.arange(len(state)), _STARTS_AT_ONCE):
             some = state[part]
             seen = observe(
                 stage.observation, [image] * len(part), some.poses, some.loadings, self.canvas, centers[part]
@@ -184,30 +189,21 @@ class PoseAgent:
             tensors |= {f"{stage.name}.{name}": value for name, value in stage.encoder.state_dict().items()}
         return {name: value.detach().contiguous() for name, value in tensors.items()}
 
-    def architecture(self) -> dict[str, Any]:
-        """What `from_tensors` needs besides the tensors; plain JSON."""
-        return {
-            "half_width_mm": self.canvas.half_width_mm,
-            "search": asdict(self.search),
-            "stages": [
-                {
-                    "name": stage.name.value,
-                    "steps": stage.steps,
-                    "observation": asdict(stage.observation),
-                    "encoder": asdict(stage.encoder.architecture),
-                }
-                for stage in self.stages
-            ],
-        }
+    def architecture(self) -> AgentArchitecture:
+        """What `from_tensors` needs beside the tensors."""
+        stages = tuple(
+            StageArchitecture(stage.name, stage.steps, stage.observation, stage.encoder.architecture)
+            for stage in self.stages
+        )
+        return AgentArchitecture(self.canvas.half_width_mm, self.search, stages)
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, torch.Tensor], architecture: Mapping[str, Any]) -> PoseAgent:
-        """The agent again. Raises KeyError or RuntimeError where tensors and architecture do not fit."""
+    def from_tensors(tensors: Mapping[str, torch.Tensor], architecture: AgentArchitecture) -> PoseAgent:
+        """The agent of `state_tensors` and `architecture`. Raises KeyError or RuntimeError if the two disagree."""
         canvas = ShapeCanvas(
-            tensors["canvas.mean_mm"].float(), tensors["canvas.basis_mm"].float(), float(architecture["half_width_mm"])
+            tensors["canvas.mean_mm"].float(), tensors["canvas.basis_mm"].float(), architecture.half_width_mm
         )
-        stages = [_stage_from(tensors, description) for description in architecture["stages"]]
-        return PoseAgent(stages, canvas, SearchSettings(**architecture["search"]))
+        return PoseAgent([_stage(tensors, stage) for stage in architecture.stages], canvas, architecture.search)
 
 
 def encoder_for(observation: ObservationSpec, components: int, template: EncoderArchitecture) -> ResidualEncoder:
@@ -227,29 +223,23 @@ def lattice_of_starts(box_lps: torch.Tensor, spacing_mm: float) -> torch.Tensor:
     return torch.cartesian_prod(*axes)
 
 
-def _stage_from(tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> StageNetwork:
-    name = StageName(description["name"])
-    observation = dict(description["observation"])
-    encoder = dict(description["encoder"])
-    spec = ObservationSpec(**(observation | {"shape": tuple(observation["shape"])}))
-    architecture = EncoderArchitecture(
-        **(encoder | {"widths": tuple(encoder["widths"]), "grid": tuple(encoder["grid"])})
-    )
-    network = ResidualEncoder(architecture)
-    prefix = f"{name.value}."
+def _stage(tensors: Mapping[str, torch.Tensor], architecture: StageArchitecture) -> StageNetwork:
+    """One stage with its own part of the agent's tensors."""
+    network = ResidualEncoder(architecture.encoder)
+    prefix = f"{architecture.name.value}."
     network.load_state_dict(
         {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     )
-    return StageNetwork(name, spec, int(description["steps"]), network)
+    return StageNetwork(architecture.name, architecture.observation, architecture.steps, network)
 
 
-def _chosen_path(played: list[_Played]) -> PosePath:
+def _chosen_path(results: list[StageResult]) -> PosePath:
     """The trajectory with the smallest expected error at the end, and how far the others are from it."""
-    errors, final = played[-1].expected_error_mm, played[-1].trail[-1]
+    errors, final = results[-1].expected_error_mm, results[-1].states[-1]
     chosen = int(errors.argmin())
     others = [index for index in range(len(final)) if index != chosen]
     spread = final.poses[others].distance_mm(final.poses[[chosen] * len(others)]).mean() if others else 0.0
-    states = [(part.stage, state) for part in played for state in part.trail]
+    states = [(part.stage, state) for part in results for state in part.states]
     steps = tuple(state.poses.pose(chosen) for _, state in states)
     loadings = tuple(state.loadings[chosen].numpy().astype(np.float32) for _, state in states)
     return PosePath(

@@ -27,23 +27,28 @@ class StageName(StrEnum):
 
     @property
     def corrects_scale(self) -> bool:
-        """Table 1, column of corrections."""
+        """Whether the stage corrects the scale (Table 1)."""
         return self is not StageName.TRANSLATION
 
     @property
     def corrects_rotation(self) -> bool:
-        """Table 1, column of corrections."""
+        """Whether the stage corrects the rotation (Table 1)."""
         return self in (StageName.ROTATION, StageName.NON_RIGID)
 
     @property
     def gives_loadings(self) -> bool:
-        """Table 1, column of corrections."""
+        """Whether the stage gives loadings of the shape model (Table 1)."""
         return self is StageName.NON_RIGID
 
 
 @dataclass(frozen=True)
 class AgentState:
-    """Where B trajectories stand. poses: B of them. loadings: float32 [B, C] in standard deviations."""
+    """Where B trajectories stand.
+
+    Attributes:
+        poses: B of them.
+        loadings: float32 [B, C], standard deviations.
+    """
 
     poses: PoseBatch
     loadings: torch.Tensor
@@ -70,10 +75,13 @@ class AgentState:
 
 @dataclass(frozen=True)
 class Step:
-    """What one look led to.
+    """What one observation led to.
 
-    state: after the correction. unclipped_scale: [B, 3] before it is clipped (Eq. 14).
-    log_error: [B], natural logarithm of the mean absolute distance error in mm the encoder expects of `state`.
+    Attributes:
+        state: After the correction.
+        unclipped_scale: float32 [B, 3], before it is clipped (Eq. 14).
+        log_error: float32 [B], natural logarithm of the mean absolute distance error in mm that the encoder expects of
+            `state`.
     """
 
     state: AgentState
@@ -82,9 +90,14 @@ class Step:
 
 
 def take_step(stage: StageName, state: AgentState, raw: torch.Tensor, accumulate_loadings: bool) -> Step:
-    """Apply raw outputs [B, RIGID_OUTPUTS + C] to the state.
+    """Apply raw outputs to the state (Eq. 6 and 7; Table 1).
 
-    accumulate_loadings: the outputs correct the current loadings; else they are the loadings, as the paper's Eq. 6.
+    Args:
+        stage: Decides which parts of the pose are corrected.
+        state: Of B trajectories.
+        raw: Outputs of the stage's encoder, float32 [B, RIGID_OUTPUTS + C].
+        accumulate_loadings: Whether the outputs correct the current loadings; otherwise they are the loadings, as in
+            the paper's Eq. 6.
     """
     shift = raw[:, 0:3] * _SHIFT_MM
     scale = torch.ones_like(shift)

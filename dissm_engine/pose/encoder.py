@@ -1,4 +1,4 @@
-"""The agent's eye: a residual encoder from an observation to one vector of raw corrections (paper 3.2, B.2)."""
+"""The network of a stage: a residual encoder from an observation to one vector of raw corrections (paper 3.2, B.2)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ _GROUPS = 8
 
 @dataclass(frozen=True, slots=True)
 class EncoderArchitecture:
-    """Everything that is needed to build the encoder again.
+    """What must be known to build the encoder again.
 
-    channels: of the observation. widths: of the residual blocks; the first `pooled` of them end in a pooling by two.
-    stem_stride: 2 halves the observation before the first block. hidden: width of the layer before the output.
-    pooling: `average` over space, as the paper; `keep` narrows to `squeezed` channels and flattens, so that places
-    keep their meaning. grid: (K, J, I) of the observation, used by `keep` only. outputs: length of the result.
+    Attributes:
+        channels: Of the observation.
+        widths: Channels of the residual blocks; the first `pooled` of them end in a pooling by two.
+        pooled: How many blocks end in a pooling by two.
+        squeezed: Channels before the features are flattened, where `pooling` is `keep`.
+        stem_stride: 2 halves the observation before the first block.
+        hidden: Width of the layer before the output.
+        pooling: `average` over space, as the paper has it; `keep` narrows to `squeezed` channels and flattens, so that
+            places keep their meaning.
+        grid: (K, J, I) of the observation, used by `keep` only.
+        outputs: Length of the result.
     """
 
     channels: int
@@ -66,7 +73,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Observation [B, channels, K, J, I] -> raw outputs [B, outputs]; a fresh one answers zero."""
+    """Observation [B, channels, K, J, I] -> raw outputs [B, outputs]; before it is trained all are zero."""
 
     def __init__(self, architecture: EncoderArchitecture) -> None:
         super().__init__()

@@ -20,9 +20,9 @@ from dissm_engine.volume import AIR_HU, Grid, Volume, covering_grid, resample
 
 _SDF_REACH_MM = 30.0
 _SIGMA_LIMITS_HU = (12.0, 60.0)
-_FEWEST_INSIDE = 50
+_MIN_INSIDE_VOXELS = 50
 _DECODER_CHUNK = 8192
-_STRAIGHT = 0.02
+_AXIS_TOLERANCE = 0.02
 """Of a voxel's way along another axis: about a degree."""
 
 
@@ -48,9 +48,11 @@ class ImplicitShape(Protocol):
 class CoarseImage:
     """A CT as the agent samples it.
 
-    hu: float32 [K, J, I] on a regular grid. voxel_from_lps: float32 [4, 4].
-    low, high: float32 [3], first and last voxel (i, j, k) that count as inside the field of view.
-    view: float32 [K, J, I], 1 where an oblique CT reaches within that box; None where it fills the box.
+    Attributes:
+        hu: float32 [K, J, I] on a regular grid.
+        voxel_from_lps: float32 [4, 4].
+        low, high: float32 [3], the first and the last voxel (i, j, k) that count as inside the field of view.
+        view: float32 [K, J, I], 1 where an oblique CT reaches within that box; None where it fills the box.
     """
 
     hu: torch.Tensor
@@ -69,13 +71,14 @@ class CoarseImage:
             torch.from_numpy(working.grid.voxel_from_lps.astype(np.float32)),
             torch.zeros(3),
             size - 1,
-            _view(volume.grid, working.grid),
+            _field_of_view(volume.grid, working.grid),
         )
 
     @cached_property
     def lps_from_voxel(self) -> torch.Tensor:
         """float32 [4, 4]."""
-        return torch.linalg.inv(self.voxel_from_lps)
+        inverse: torch.Tensor = torch.linalg.inv(self.voxel_from_lps)
+        return inverse
 
     def box_lps(self) -> torch.Tensor:
         """[2, 3] LPS mm of the lowest and highest corner of the field of view."""
@@ -98,9 +101,9 @@ class CoarseImage:
         return hu.masked_fill_(~inside, AIR_HU), inside.float()
 
 
-def _view(ct_grid: Grid, working: Grid) -> torch.Tensor | None:
+def _field_of_view(ct_grid: Grid, working: Grid) -> torch.Tensor | None:
     """Where an oblique CT lies on its covering grid; None for a CT whose axes are those of the grid, in any order."""
-    turned = np.abs(ct_grid.lps_from_voxel[:3, :3]) > _STRAIGHT * ct_grid.spacing
+    turned = np.abs(ct_grid.lps_from_voxel[:3, :3]) > _AXIS_TOLERANCE * ct_grid.spacing
     if np.count_nonzero(turned) == len(turned):
         return None
     return torch.from_numpy((ct_grid.beyond_faces_mm(working.points_lps()) <= 0).astype(np.float32))
@@ -110,9 +113,12 @@ def _view(ct_grid: Grid, working: Grid) -> torch.Tensor | None:
 class ShapeCanvas:
     """The shape model rasterised once on a coarse lattice of its reference frame, for observations only.
 
-    mean_mm: float32 [R, R, R]. basis_mm: float32 [C, R, R, R], mm per standard deviation of each loading, central
-    differences at +-1: a first-order stand-in that spares a rasterisation per step; losses and results use the decoder.
-    half_width_mm: the lattice covers [-half_width_mm, half_width_mm]^3.
+    The basis is a first-order stand-in that spares a rasterisation in each step; losses and results use the decoder.
+
+    Attributes:
+        mean_mm: Signed distance of the mean shape, float32 [R, R, R], mm.
+        basis_mm: Central differences at plus and minus one standard deviation of each loading, float32 [C, R, R, R].
+        half_width_mm: The lattice covers [-half_width_mm, half_width_mm]^3.
     """
 
     mean_mm: torch.Tensor
@@ -121,7 +127,14 @@ class ShapeCanvas:
 
     @staticmethod
     def of(shape: ImplicitShape, components: int, resolution: int = 36, half_width: float = 0.8) -> ShapeCanvas:
-        """Ask the decoder; half_width in canonical units."""
+        """The canvas of a shape model.
+
+        Args:
+            shape: The shape model; its decoder is evaluated at every node of the lattice, once for each loading's sign.
+            components: How many loadings the canvas follows.
+            resolution: Nodes along each axis, R.
+            half_width: Canonical units.
+        """
         steps = torch.linspace(-half_width, half_width, resolution)
         z, y, x = torch.meshgrid(steps, steps, steps, indexing="ij")
         points = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
@@ -130,7 +143,7 @@ class ShapeCanvas:
         def rasterised(loadings: torch.Tensor) -> torch.Tensor:
             latent = shape.latent(loadings[None])
             with torch.no_grad():
-                parts = [shape.canonical_sdf(part[None], latent)[0] for part in points.split(_DECODER_CHUNK)]
+                parts = [shape.canonical_sdf(part[None], latent)[0] for part in torch.split(points, _DECODER_CHUNK)]
             return torch.cat(parts).reshape(cube) * shape.mm_per_unit
 
         units = torch.eye(components)
@@ -144,27 +157,31 @@ class ShapeCanvas:
         moved = torch.einsum("bc,ckji->bkji", loadings[:, : len(self.basis_mm)], self.basis_mm)
         unit = reference_mm / self.half_width_mm
         beyond = (unit - unit.clamp(-1, 1)).norm(dim=-1) * self.half_width_mm
-        return _at((self.mean_mm + moved)[:, None], unit)[:, 0] + beyond
+        distance: torch.Tensor = _sampled((self.mean_mm + moved)[:, None], unit)[:, 0] + beyond
+        return distance
 
     def mean_and_basis_mm(self, reference_mm: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean's distance [N] and its change per loading [N, C] at reference points [N, 3] on the lattice."""
         unit = (reference_mm / self.half_width_mm)[None, None, None]
-        values = _at(torch.cat([self.mean_mm[None], self.basis_mm])[None], unit)[0, :, 0, 0]
+        values = _sampled(torch.cat([self.mean_mm[None], self.basis_mm])[None], unit)[0, :, 0, 0]
         return values[0], values[1:].T
 
 
-def _at(lattices: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+def _sampled(lattices: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
     """Trilinear samples [B, C, K, J, I] of lattices [B, C, R, R, R] at points [B, K, J, I, 3] in [-1, 1]."""
     return torch_functional.grid_sample(lattices, unit, mode="bilinear", padding_mode="border", align_corners=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationSpec:
-    """How a stage looks.
+    """What a stage is shown.
 
-    frame: see the module. shape: (K, J, I). spacing_mm: of the grid.
-    contrast: add the channel (I - median) / sigma, both taken inside the current shape.
-    show_loadings: draw the shape with its current loadings, not the mean.
+    Attributes:
+        frame: `pose` or `image`, see the module.
+        shape: (K, J, I) of the observation's grid.
+        spacing_mm: Of the observation's grid.
+        contrast: Whether to add the channel (I - median) / sigma, both taken inside the current shape.
+        show_loadings: Whether the shape is drawn with its current loadings, not as the mean.
     """
 
     frame: Literal["pose", "image"]
@@ -193,9 +210,18 @@ def observe(
     canvas: ShapeCanvas,
     centers_lps: torch.Tensor,
 ) -> torch.Tensor:
-    """The observation [B, channels, K, J, I] of B images under their poses.
+    """What a stage sees of B images under their poses.
 
-    loadings: [B, C]. centers_lps: [B, 3], where the grid of the image frame stands; the pose frame ignores it.
+    Args:
+        spec: What the stage is shown.
+        images: B of them.
+        poses: B of them.
+        loadings: float32 [B, C], standard deviations.
+        canvas: Draws the shape.
+        centers_lps: float32 [B, 3], where the grid of the image frame stands; the pose frame ignores it.
+
+    Returns:
+        float32 [B, channels, K, J, I]: windowed HU, field of view, signed distance, and contrast where it is asked for.
     """
     offsets = spec.offsets_mm()
     flat = offsets.reshape(1, -1, 3).expand(len(poses), -1, 3)
@@ -222,7 +248,7 @@ def _contrast(hu: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     result = torch.zeros_like(hu)
     for index in range(len(hu)):
         values = hu[index][inside[index]]
-        if len(values) < _FEWEST_INSIDE:
+        if len(values) < _MIN_INSIDE_VOXELS:
             continue
         low, median, high = torch.quantile(values, torch.tensor([0.25, 0.5, 0.75]))
         sigma = ((high - low) / 1.349).clamp(*_SIGMA_LIMITS_HU)

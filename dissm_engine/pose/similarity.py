@@ -1,4 +1,4 @@
-"""The one module that knows which way a pose maps: image_from_canonical.
+"""The one module that knows which way a pose maps: image_from_reference.
 
 The paper's Eq. 4 applies A^-1 T(w) to image coordinates, that is, T(w) there maps image to canonical; here `Pose`
 always maps the reference frame (canonical x mm_per_unit, mm, LPS axes, centred) to the image (LPS mm):
@@ -28,10 +28,19 @@ def rotation_from_6d(b: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Pose:
-    """image_from_reference: rotate(scale(x)) + translation.
+    """The map image_from_reference: x_image = rotation @ (scale * x_reference) + translation.
 
-    translation: float64 [3], LPS mm of the reference frame's origin in the image.
-    scale: float64 [3], along the reference frame's axes. rotation: float64 [3, 3], det +1.
+    Attributes:
+        translation: float64 [3], LPS mm of the reference frame's origin in the image.
+        scale: float64 [3], along the reference frame's axes.
+        rotation: float64 [3, 3], determinant +1.
+
+    Example:
+        >>> pose = Pose(np.array([10.0, 0.0, 0.0]), np.array([2.0, 1.0, 1.0]), np.eye(3))
+        >>> pose.to_image([[5.0, 5.0, 5.0]]).tolist()
+        [[20.0, 5.0, 5.0]]
+        >>> pose.to_reference([[20.0, 5.0, 5.0]]).tolist()
+        [[5.0, 5.0, 5.0]]
     """
 
     translation: npt.NDArray[np.float64]
@@ -60,10 +69,12 @@ class Pose:
         return ((np.asarray(lps_mm, dtype=np.float64) - self.translation) @ self.rotation) / self.scale
 
     def corrected(self, shift: npt.ArrayLike, scale: npt.ArrayLike, rotation: npt.ArrayLike) -> Pose:
-        """This pose after a correction seen in its own frame (Eq. 7): image_from_reference @ correction.
+        """This pose after a correction in its own frame (Eq. 7): image_from_reference @ correction.
 
-        shift: [3] mm in the reference frame. scale: [3] factors. rotation: [3, 3].
-        Scale is clipped to SCALE_LIMITS (appendix B.2).
+        Args:
+            shift: [3], mm in the reference frame.
+            scale: [3], factors; the result is clipped to SCALE_LIMITS (appendix B.2).
+            rotation: [3, 3].
         """
         shift, scale, rotation = (np.asarray(a, dtype=np.float64) for a in (shift, scale, rotation))
         return Pose(
@@ -77,7 +88,10 @@ class Pose:
 class PoseBatch:
     """The same map for B poses at once, differentiable.
 
-    translation: float [B, 3], LPS mm. scale: float [B, 3]. rotation: float [B, 3, 3].
+    Attributes:
+        translation: float [B, 3], LPS mm.
+        scale: float [B, 3].
+        rotation: float [B, 3, 3].
     """
 
     translation: torch.Tensor
@@ -131,4 +145,5 @@ class PoseBatch:
         """[B] mean distance in the image between where both put six points at `radius_mm` on the reference axes."""
         axes = radius_mm * torch.cat([torch.eye(3), -torch.eye(3)]).to(self.translation)
         points = axes.expand(len(self), 6, 3)
-        return (self.to_image(points) - other.to_image(points)).norm(dim=-1).mean(dim=-1)
+        distance: torch.Tensor = (self.to_image(points) - other.to_image(points)).norm(dim=-1).mean(dim=-1)
+        return distance

@@ -14,11 +14,16 @@ INPUT_CHANNELS = 4
 
 @dataclass(frozen=True, slots=True)
 class RefinementArchitecture:
-    """Everything needed to build the network again.
+    """What must be known to build the refinement network again.
 
-    widths: channels of each level; level 0 works at `stride` voxels. blocks: convolutions a level, each way.
-    tissues: classes of the auxiliary tissue head. rho_mm: bound on the change of the field. stride: 1 or 2; with 2 the
-    input is folded (space to depth) and the change unfolded again, which keeps every voxel at an eighth of the cost.
+    Attributes:
+        widths: Channels of each level; level 0 works at `stride` voxels.
+        blocks: Convolutions of each level on the way down, and again on the way up.
+        tissues: Number of classes of the auxiliary tissue head.
+        rho_mm: Bound on the change of the field.
+        band_mm: The field is changed only where the prior's distance is within this.
+        stride: 1 or 2; with 2 the input is folded (space to depth) and the change unfolded again, which keeps every
+            voxel at an eighth of the cost.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 128)
@@ -53,7 +58,7 @@ class RefinementNetwork(nn.Module):
         self.change = nn.Conv3d(widths[0], fold, 1)
         self.tissue = nn.Conv3d(widths[0], architecture.tissues, 1)
         nn.init.zeros_(self.change.weight)
-        nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]  # torch types a bias as Tensor | None
 
     @property
     def granularity(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,10 +24,13 @@ _SMOOTHING_VOXELS = 0.7
 
 @dataclass(frozen=True)
 class Refinement:
-    """field: the final signed distance. change_mm: what was added to the prior [K, J, I].
+    """What the refinement made of a prior; all arrays lie on the grid of `field`.
 
-    tissue: most likely tissue class of every voxel, uint8 [K, J, I], on the field's grid.
-    in_view: bool [K, J, I], where the CT was; nothing is to be measured beyond.
+    Attributes:
+        field: The final signed distance, mm.
+        change_mm: What was added to the prior, float32 [K, J, I].
+        tissue: The most likely tissue class of every voxel, uint8 [K, J, I].
+        in_view: Where the CT was, bool [K, J, I]; nothing is to be measured beyond.
     """
 
     field: SignedDistance
@@ -34,12 +38,13 @@ class Refinement:
     tissue: npt.NDArray[np.uint8]
     in_view: npt.NDArray[np.bool_]
 
-    def moved_inward(self, by_mm: float, most_mm: float) -> Refinement:
-        """The same with the surface `by_mm` further inside; the change stays within `most_mm` (rho)."""
+    def moved_inward(self, by_mm: float, max_change_mm: float) -> Refinement:
+        """The same with the surface `by_mm` further inside; the change stays within `max_change_mm` (rho)."""
         prior = self.field.mm - self.change_mm
         # Far from the surface nothing was changed, and nothing is.
-        near = np.abs(self.field.mm) < most_mm
-        change = np.where(near, np.clip(self.change_mm + np.float32(by_mm), -most_mm, most_mm), self.change_mm)
+        near = np.abs(self.field.mm) < max_change_mm
+        moved = np.clip(self.change_mm + np.float32(by_mm), -max_change_mm, max_change_mm)
+        change = np.where(near, moved, self.change_mm)
         return replace(
             self, field=SignedDistance((prior + change).astype(np.float32), self.field.grid), change_mm=change
         )
@@ -64,8 +69,39 @@ def _median_inside(hu: Tensor, prior_mm: Tensor, in_view: Tensor) -> Tensor:
     return inside.median() if inside.numel() > 64 else hu.new_tensor(90.0)
 
 
+@dataclass(frozen=True, slots=True)
+class RefinerArchitecture:
+    """What must be known to build a refiner again from its tensors.
+
+    Attributes:
+        network: Of the refinement network.
+        tile: Side of the cubes that the network was trained with, voxels.
+    """
+
+    network: RefinementArchitecture
+    tile: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The architecture as plain JSON values, for a bundle's manifest."""
+        return {**asdict(self.network), "widths": list(self.network.widths), "tile": self.tile}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> RefinerArchitecture:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where a value is missing or unknown."""
+        network = {name: value for name, value in content.items() if name != "tile"}
+        network["widths"] = tuple(network["widths"])
+        return RefinerArchitecture(RefinementArchitecture(**network), int(content["tile"]))
+
+
 class Refiner:
-    """Applies the refinement network tile by tile, tiles of the size it was trained with."""
+    """Applies the refinement network tile by tile, with tiles of the size that it was trained with.
+
+    Args:
+        network: Is moved to `device`.
+        tile: Side of the cubes that the network was trained with, voxels.
+        device: As torch names it.
+        half: Whether the network multiplies in bfloat16.
+    """
 
     def __init__(self, network: RefinementNetwork, tile: int = 80, device: str = "cpu", half: bool = False) -> None:
         self.network = network.to(device).eval()
@@ -80,14 +116,17 @@ class Refiner:
         in_view: npt.NDArray[np.bool_],
         progress: Callable[[float], None] = lambda _: None,
     ) -> Refinement:
-        """The final field on the prior's grid.
+        """The final field on the prior's grid. Its change stays within rho, and within the band around the prior.
 
-        volume: HU already resampled to `prior.grid`. in_view: bool [K, J, I], which of its voxels lie within the CT.
-        prior: metric SDF of the pose stage, mm. The change stays within rho and within the band around the prior.
+        Args:
+            volume: HU already resampled to `prior.grid`.
+            prior: Metric signed distance of the posed shape model, mm.
+            in_view: Which voxels lie within the CT, bool [K, J, I].
+            progress: Called after every tile with the share of the tiles that are done; what it raises ends the work.
         """
         architecture = self.network.architecture
-        hu, sdf = _as_tensor(volume.hu), _as_tensor(prior.mm)
-        channels = input_channels(hu, sdf, _as_tensor(in_view))
+        hu, sdf = _as_batch(volume.hu), _as_batch(prior.mm)
+        channels = input_channels(hu, sdf, _as_batch(in_view))
         change, tissue = self._tiled(channels, progress)
         # Unfolding leaves a pattern with the period of the fold; a surface must not show it.
         change = ndimage.gaussian_filter(change, _SMOOTHING_VOXELS * (architecture.stride - 1), mode="nearest")
@@ -103,15 +142,15 @@ class Refiner:
         stride, kinds = self.network.architecture.stride, self.network.architecture.tissues
         change, weight = torch.zeros(size), torch.zeros(size)
         logits = torch.zeros((kinds, *(n // stride for n in size)))
-        bell = _bell(self.tile)
+        tile_weights = _tile_weights(self.tile)
         tiles = list(_tile_starts(size, self.tile))
         for done, start in enumerate(tiles):
             where = tuple(slice(s, s + self.tile) for s in start)
             coarse = tuple(slice(s // stride, (s + self.tile) // stride) for s in start)
-            part, tissue = self._one(padded[(slice(None), slice(None), *where)])
-            change[where] += part[0, 0] * bell
-            weight[where] += bell
-            logits[(slice(None), *coarse)] += tissue[0].softmax(0) * bell[::stride, ::stride, ::stride]
+            part, tissue = self._run_tile(padded[(slice(None), slice(None), *where)])
+            change[where] += part[0, 0] * tile_weights
+            weight[where] += tile_weights
+            logits[(slice(None), *coarse)] += tissue[0].softmax(0) * tile_weights[::stride, ::stride, ::stride]
             progress((done + 1) / len(tiles))
         labels = logits.argmax(0).to(torch.uint8)
         for axis in range(3):
@@ -120,7 +159,7 @@ class Refiner:
         return (change / weight)[crop].numpy(), labels[crop].numpy()
 
     @torch.inference_mode()
-    def _one(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+    def _run_tile(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.half):
             change, tissue = self.network(channels.to(self.device))
         return change.float().cpu(), tissue.float().cpu()
@@ -129,24 +168,23 @@ class Refiner:
         """Weights for the bundle."""
         return dict(self.network.state_dict())
 
-    def describe(self) -> dict[str, Any]:
-        """Architecture for the manifest."""
-        return {**asdict(self.network.architecture), "tile": self.tile}
+    def architecture(self) -> RefinerArchitecture:
+        """What `from_tensors` needs beside the tensors."""
+        return RefinerArchitecture(self.network.architecture, self.tile)
+
+    def on(self, device: str, half: bool) -> Refiner:
+        """A refiner with a copy of this one's network on another device; this one stays where it is."""
+        return Refiner(deepcopy(self.network), self.tile, device, half)
 
     @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], architecture: Mapping[str, Any], device: str = "cpu", half: bool = False
-    ) -> Refiner:
-        """The inverse of `state_tensors` and `describe`."""
-        fields = dict(architecture)
-        tile = int(fields.pop("tile"))
-        fields["widths"] = tuple(fields["widths"])
-        network = RefinementNetwork(RefinementArchitecture(**fields))
+    def from_tensors(cls, tensors: Mapping[str, Tensor], architecture: RefinerArchitecture) -> Refiner:
+        """The refiner of `state_tensors` and `architecture`, on the CPU. Raises RuntimeError if the two disagree."""
+        network = RefinementNetwork(architecture.network)
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        return cls(network, tile, device, half)
+        return cls(network, architecture.tile)
 
 
-def _as_tensor(values: npt.NDArray[Any]) -> Tensor:
+def _as_batch(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
 
 
@@ -171,7 +209,7 @@ def _tile_starts(size: tuple[int, ...], tile: int) -> Iterator[tuple[int, int, i
     yield from itertools.product(axes[0], axes[1], axes[2])
 
 
-def _bell(tile: int) -> Tensor:
+def _tile_weights(tile: int) -> Tensor:
     """Weight of a tile's voxels: full in the middle, little at its border."""
     ramp = 1.05 - torch.linspace(-1, 1, tile).abs()
     return (ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :]).clamp(min=1e-3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,10 +24,15 @@ _FIRST_FREQUENCY = 8.0
 class DecoderArchitecture:
     """What must be known to build a decoder again.
 
-    layers, width: hidden layers and their channels. latent_size: D. inject_at: the hidden layer, counted from zero,
-    whose input is the features together with the decoder's input again. activation: relu, silu, softplus or sine.
-    fourier_bands: sines and cosines of 2^k pi x for k below it are added to the coordinates. weight_norm, dropout: of
-    every hidden layer. bounded_output: tanh at the end, as Park et al. have it.
+    Attributes:
+        layers, width: Number of hidden layers, and their channels.
+        latent_size: Length D of a code.
+        inject_at: The hidden layer, counted from zero, whose input is the features together with the decoder's input
+            again.
+        activation: `relu`, `silu`, `softplus` or `sine`.
+        fourier_bands: Sines and cosines of 2^k pi x for k below it are added to the coordinates.
+        weight_norm, dropout: Of every hidden layer.
+        bounded_output: Whether a tanh stands at the end, as Park et al. have it.
     """
 
     layers: int
@@ -41,8 +46,13 @@ class DecoderArchitecture:
     bounded_output: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a bundle's manifest; `DecoderArchitecture(**values)` reads them."""
+        """The architecture as plain JSON values, for a bundle's manifest."""
         return asdict(self)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> DecoderArchitecture:
+        """The inverse of `to_json`. Raises TypeError where a value is missing or unknown."""
+        return DecoderArchitecture(**content)
 
 
 class ConditionedLinear(nn.Linear):

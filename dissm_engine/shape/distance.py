@@ -21,7 +21,8 @@ def signed_distance_to_mesh(points: FloatArray, mesh: TriangleMesh) -> npt.NDArr
     faces = np.ascontiguousarray(mesh.faces, dtype=np.int32)
     signed, face, weights = point_cloud_utils.signed_distance_to_mesh(flat, vertices, faces)
     closest = np.einsum("nc,ncd->nd", weights, vertices[faces[face]])
-    return np.copysign(np.linalg.norm(flat - closest, axis=1), signed).reshape(np.shape(points)[:-1])
+    length = np.linalg.norm(flat - closest, axis=1)
+    return np.asarray(np.copysign(length, signed).reshape(np.shape(points)[:-1]))
 
 
 def surface_points(mesh: TriangleMesh, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -22,14 +22,17 @@ _ROBUST_MM = 4.0
 _FIRST_DAMPING = 1e-2
 _NEAR_MM = 6.0
 _AROUND_MM = 20.0
-_ENOUGH = 1e-3
+_MIN_RELATIVE_GAIN = 1e-3
 
 
 @dataclass(frozen=True)
 class ShapeFit:
-    """Where the model came to rest.
+    """The model after a fit.
 
-    pose: image_from_reference. code: float32 [D]. residual_mm: mean |model - target| over the points, first order.
+    Attributes:
+        pose: image_from_reference.
+        code: float32 [D].
+        residual_mm: Mean |model - target| over the points, first order.
     """
 
     pose: Pose
@@ -50,10 +53,18 @@ def fit_to_mesh(
     seed: int = 0,
     within: Grid | None = None,
 ) -> ShapeFit:
-    """Fit to a closed surface (LPS mm): half the points on it, most others beside it, some anywhere around it.
+    """Fit to a closed surface: half the points on it, most others beside it, some anywhere around it.
 
-    The last keep the model from growing surfaces where the target has none. within: only points that lie in this CT
-    count; what the model does beyond it is its own affair.
+    The last keep the model from growing surfaces where the target has none.
+
+    Args:
+        model: The shape model.
+        mesh: The target, closed, LPS mm.
+        components: How many loadings move; FREE_CODE moves the code itself.
+        start: Where the fit begins; None: with the mean shape in the middle of the points.
+        points: How many points are drawn.
+        seed: Of the points.
+        within: Only points that lie in this CT count; None: all do.
     """
     rng = np.random.default_rng(seed)
     on_surface = surface_points(mesh, points // 2, rng)
@@ -81,20 +92,25 @@ def fit_to_points(
 ) -> ShapeFit:
     """Pose (translation, anisotropic scale, rotation) and loadings by Levenberg-Marquardt.
 
-    points_lps: [N, 3]; distances_mm: [N], the target's signed distance there. components: how many loadings move;
-    FREE_CODE moves the code itself. start: None begins with the mean shape on the points' middle.
-    prior: weight of |loading|^2 (Eq. 12) beside the mean squared residual in mm^2.
+    Args:
+        model: The shape model.
+        points_lps: float64 [N, 3], LPS mm.
+        distances_mm: float64 [N], the target's signed distance there.
+        components: How many loadings move; FREE_CODE moves the code itself.
+        start: Where the fit begins; None: with the mean shape in the middle of the points.
+        iterations: Maximum number of steps.
+        prior: Weight of |loading|^2 (Eq. 12) beside the mean squared residual in mm^2.
     """
     state = _State.begin(model, points_lps, components, start)
     damping = _FIRST_DAMPING
     residual, jacobian = state.linearised(points_lps, distances_mm)
     for _ in range(iterations):
-        step = _step(residual, jacobian, *state.prior_pull(prior), damping)
+        step = _step(residual, jacobian, *state.prior_derivatives(prior), damping)
         candidate = state.moved(step)
         new_residual, new_jacobian = candidate.linearised(points_lps, distances_mm)
         if candidate.cost(new_residual, prior) < state.cost(residual, prior):
             gained = state.cost(residual, prior) - candidate.cost(new_residual, prior)
-            finished = gained < _ENOUGH * state.cost(residual, prior)
+            finished = gained < _MIN_RELATIVE_GAIN * state.cost(residual, prior)
             state, residual, jacobian, damping = candidate, new_residual, new_jacobian, damping / 4
             if finished:
                 break
@@ -107,7 +123,9 @@ def fit_to_points(
 class _State:
     """A pose, loadings (in units of `directions`) and what moving them does.
 
-    directions: float64 [D, c], the code's movement for each parameter; base: float64 [D], the code at zero loadings.
+    Attributes:
+        directions: float64 [D, c], the code's movement for each parameter.
+        base: float64 [D], the code at zero loadings.
     """
 
     model: ShapeModel
@@ -160,7 +178,7 @@ class _State:
         )
         return _State(self.model, pose, self.loadings + step[9:], self.directions, self.base)
 
-    def prior_pull(self, weight: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def prior_derivatives(self, weight: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Gradient and diagonal of the prior's half square, for the 9 pose parameters and the loadings."""
         pulled = np.concatenate([np.zeros(9), np.full(len(self.loadings), weight)])
         return pulled * np.concatenate([np.zeros(9), self.loadings]), pulled

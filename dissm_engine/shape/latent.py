@@ -9,10 +9,13 @@ import torch
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """An orthonormal basis of the codes' variation.
+    """An orthonormal basis of the codes' variation (Eq. 12).
 
-    mean: [D], the code of the mean shape. basis: [D, C], orthonormal columns, most variance first.
-    standard_deviation: [C]. explained: [C], each component's share of the codes' variance.
+    Attributes:
+        mean: float32 [D], the code of the mean shape.
+        basis: float32 [D, C], orthonormal columns in the order of falling variance.
+        standard_deviation: float32 [C].
+        explained: float32 [C], each component's share of the codes' variance.
     """
 
     mean: torch.Tensor
@@ -26,8 +29,8 @@ class LatentSpace:
         work = codes.double()
         mean = work.mean(dim=0)
         _, singular, right = torch.linalg.svd(work - mean, full_matrices=False)
-        most = min(len(codes) - 1, codes.shape[1])
-        kept = most if components is None else min(components, most)
+        max_components = min(len(codes) - 1, codes.shape[1])
+        kept = max_components if components is None else min(components, max_components)
         variance = singular**2
         basis = right[:kept].T
         # A component's sign is arbitrary; the largest entry is made positive so that it is the same on every machine.

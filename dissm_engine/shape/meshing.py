@@ -15,7 +15,7 @@ from dissm_engine.volume import SignedDistance
 ValueAndGradient = Callable[[npt.NDArray[np.float64]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
 """Points [N, 3] to signed distances [N] and their gradients [N, 3]."""
 
-_SMALLEST_GRADIENT = 0.1
+_MIN_GRADIENT = 0.1
 
 
 def mesh_of_field(field: SignedDistance) -> TriangleMesh:
@@ -25,7 +25,7 @@ def mesh_of_field(field: SignedDistance) -> TriangleMesh:
     """
     if not field.mm.min() < 0 < field.mm.max():
         raise DelineationError(NO_SURFACE)
-    vertices_kji, faces, _, _ = marching_cubes(field.mm, 0.0)
+    vertices_kji, faces, _, _ = marching_cubes(field.mm, 0.0)  # type: ignore[no-untyped-call]  # untyped in skimage
     mesh = TriangleMesh(field.grid.to_lps(vertices_kji[:, ::-1]), faces.astype(np.int64))
     parts = mesh.trimesh.split(only_watertight=False)
     if len(parts) > 1:
@@ -34,12 +34,12 @@ def mesh_of_field(field: SignedDistance) -> TriangleMesh:
     return mesh if mesh.volume_ml > 0 else TriangleMesh(mesh.vertices, mesh.faces[:, ::-1].copy())
 
 
-def projected_on_zero(mesh: TriangleMesh, field: ValueAndGradient, steps: int, longest: float) -> TriangleMesh:
-    """The mesh after Newton steps x - f g / |g|^2 of its vertices, each at most `longest` (the mesh's unit)."""
+def projected_on_zero(mesh: TriangleMesh, field: ValueAndGradient, steps: int, max_step: float) -> TriangleMesh:
+    """The mesh after Newton steps x - f g / |g|^2 of its vertices, each at most `max_step` (the mesh's unit)."""
     vertices = mesh.vertices.copy()
     for _ in range(steps):
         value, gradient = field(vertices)
-        norm = np.maximum(np.linalg.norm(gradient, axis=1), _SMALLEST_GRADIENT)
-        length = np.clip(value / norm, -longest, longest)
+        norm = np.maximum(np.linalg.norm(gradient, axis=1), _MIN_GRADIENT)
+        length = np.clip(value / norm, -max_step, max_step)
         vertices -= length[:, None] * gradient / norm[:, None]
     return TriangleMesh(vertices, mesh.faces)

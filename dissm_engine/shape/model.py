@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as bytes_from_tensors
 
-from dissm_engine.errors import BundleError, Reason
+from dissm_engine.atomic_file import write_bytes, write_json
+from dissm_engine.errors import SHAPE_MODEL_BROKEN, BundleError
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.decoder import Decoder, DecoderArchitecture
@@ -24,24 +27,50 @@ from dissm_engine.volume import Grid, SignedDistance, axis_aligned_grid
 
 WEIGHTS_FILE = "shape.safetensors"
 DESCRIPTION_FILE = "shape.json"
-SHAPE_MODEL_BROKEN = Reason(
-    "SHAPE_MODEL_BROKEN",
-    "the shape model in {folder} cannot be used: {what}",
-    "train the shape stage again, or restore the bundle",
-)
 _CHUNK_POINTS = 4096
-_SMALLEST_GRADIENT = 0.3
+_MIN_GRADIENT = 0.3
 _FIRST_ORDER_MM = 6.0
 """Beyond it the decoder's own value is the better distance: near the medial axis its gradient vanishes."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShapeArchitecture:
+    """What must be known to build a shape model again from its tensors.
+
+    Attributes:
+        decoder: Of the neural signed distance decoder.
+        mm_per_unit: Millimetres in one canonical unit.
+        trained_radius: Canonical radius up to which the decoder has seen samples.
+    """
+
+    decoder: DecoderArchitecture
+    mm_per_unit: float
+    trained_radius: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The architecture as plain JSON values, for a bundle's manifest."""
+        return {
+            "decoder": self.decoder.to_json(),
+            "mm_per_unit": self.mm_per_unit,
+            "trained_radius": self.trained_radius,
+        }
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> ShapeArchitecture:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError where a value is missing or wrong."""
+        decoder = DecoderArchitecture.from_json(content["decoder"])
+        return ShapeArchitecture(decoder, float(content["mm_per_unit"]), float(content["trained_radius"]))
+
+
 @dataclass(frozen=True)
 class ShapeModel:
-    """f(x, z), the PCA of its codes, and what one canonical unit is in mm.
+    """The decoder f(x, z), the principal components of its codes, and what one canonical unit is in mm.
 
-    decoder: x [B, N, 3] canonical units, z [B, D] -> signed distance [B, N], canonical units.
-    mm_per_unit: the reference frame (mm) is the canonical frame times it.
-    trained_radius: canonical radius up to which the decoder has seen samples.
+    Attributes:
+        decoder: x [B, N, 3] in canonical units and z [B, D] to the signed distance [B, N] in canonical units.
+        latent_space: The principal components of the codes z.
+        mm_per_unit: The reference frame (mm) is the canonical frame times it.
+        trained_radius: Canonical radius up to which the decoder has seen samples.
     """
 
     decoder: Decoder
@@ -101,7 +130,7 @@ class ShapeModel:
         direction = gradient / np.maximum(norm, 1e-12)[:, None]
         per_mm = np.linalg.norm(direction / pose.scale, axis=1) / self.mm_per_unit
         near = np.exp(-np.square(value * self.mm_per_unit / _FIRST_ORDER_MM))
-        slope = near * np.maximum(norm, _SMALLEST_GRADIENT) + (1 - near)
+        slope = near * np.maximum(norm, _MIN_GRADIENT) + (1 - near)
         return np.asarray(value / (slope * per_mm), dtype=np.float32)
 
     def signed_distance(self, pose: Pose, loadings: npt.ArrayLike, grid: Grid, band_mm: float = 30.0) -> SignedDistance:
@@ -148,39 +177,29 @@ class ShapeModel:
         tensors |= {f"latent_space.{name}": getattr(space, name) for name in _SPACE_TENSORS}
         return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
-    def architecture(self) -> dict[str, Any]:
-        """What `from_tensors` needs beside the tensors: plain JSON values."""
-        return {
-            "decoder": self.decoder.architecture.to_json(),
-            "mm_per_unit": self.mm_per_unit,
-            "trained_radius": self.trained_radius,
-        }
+    def architecture(self) -> ShapeArchitecture:
+        """What `from_tensors` needs beside the tensors."""
+        return ShapeArchitecture(self.decoder.architecture, self.mm_per_unit, self.trained_radius)
 
     @staticmethod
-    def from_tensors(tensors: dict[str, torch.Tensor], architecture: dict[str, Any]) -> ShapeModel:
-        """The model of `state_tensors` and `architecture`.
-
-        Raises KeyError, TypeError or RuntimeError if the two disagree.
-        """
-        decoder = Decoder(DecoderArchitecture(**architecture["decoder"]))
+    def from_tensors(tensors: Mapping[str, torch.Tensor], architecture: ShapeArchitecture) -> ShapeModel:
+        """The model of `state_tensors` and `architecture`. Raises KeyError or RuntimeError if the two disagree."""
+        decoder = Decoder(architecture.decoder)
         prefix = "decoder."
         decoder.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         space = LatentSpace(**{name: tensors[f"latent_space.{name}"] for name in _SPACE_TENSORS})
-        return ShapeModel(decoder, space, float(architecture["mm_per_unit"]), float(architecture["trained_radius"]))
+        return ShapeModel(decoder, space, architecture.mm_per_unit, architecture.trained_radius)
 
     def save(self, folder: Path) -> None:
-        """`shape.safetensors` and `shape.json`, each aside then renamed."""
-        weights, description = folder / f"{WEIGHTS_FILE}.partial", folder / f"{DESCRIPTION_FILE}.partial"
-        save_file(self.state_tensors(), weights)
-        description.write_text(json.dumps(self.architecture(), indent=2))
-        weights.replace(folder / WEIGHTS_FILE)
-        description.replace(folder / DESCRIPTION_FILE)
+        """Write `shape.safetensors` and `shape.json`, each whole or not at all. The folder must exist."""
+        write_bytes(folder / WEIGHTS_FILE, bytes_from_tensors(self.state_tensors()))
+        write_json(folder / DESCRIPTION_FILE, self.architecture().to_json(), indent=2)
 
     @staticmethod
     def load(folder: Path) -> ShapeModel:
         """What `save` wrote. Raises BundleError if it is missing or broken."""
         try:
-            architecture = json.loads((folder / DESCRIPTION_FILE).read_text())
+            architecture = ShapeArchitecture.from_json(json.loads((folder / DESCRIPTION_FILE).read_text()))
             return ShapeModel.from_tensors(load_file(folder / WEIGHTS_FILE), architecture)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise BundleError(SHAPE_MODEL_BROKEN, folder=folder, what=error) from error

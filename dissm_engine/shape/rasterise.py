@@ -16,18 +16,19 @@ from dissm_engine.volume import Grid, SignedDistance
 MetricField = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float32]]
 """LPS points [N, 3] in mm to signed distances [N] in mm."""
 
-COARSEST_MM = 16.0
+MAX_STEP_MM = 16.0
 BAND_STEP_MM = 8.0
 EXACT_MM = 2.0
 _STEPS_AWAY = 3.0
-_SPHERE_POINTS = 1500
+_SPHERE_POINT_COUNT = 1500
 
 
 @dataclass(frozen=True)
 class Ball:
     """Where the decoder was trained: an ellipsoid in the image.
 
-    image_from_ball: [4, 4], maps the unit ball to LPS mm.
+    Attributes:
+        image_from_ball: float64 [4, 4], maps the unit ball to LPS mm.
     """
 
     image_from_ball: npt.NDArray[np.float64]
@@ -37,8 +38,8 @@ class Ball:
         ball_from_image = np.linalg.inv(self.image_from_ball)
         return np.asarray(np.linalg.norm(points_lps @ ball_from_image[:3, :3].T + ball_from_image[:3, 3], axis=-1))
 
-    def skin_lps(self, count: int) -> npt.NDArray[np.float64]:
-        """`count` LPS points [count, 3] spread over the ball's skin (a Fibonacci spiral)."""
+    def sphere_points_lps(self, count: int) -> npt.NDArray[np.float64]:
+        """`count` LPS points [count, 3] spread over the ellipsoid's surface (a Fibonacci spiral)."""
         z = 1 - 2 * (np.arange(count) + 0.5) / count
         angle = np.arange(count) * np.pi * (3 - 5**0.5)
         ring = np.sqrt(1 - z * z)
@@ -50,33 +51,40 @@ def rasterise(field: MetricField, ball: Ball, grid: Grid, band_mm: float, exact_
     """The field on a grid, from coarse to fine.
 
     A distance changes by at most 1 mm for each mm (Lipschitz), so a cell whose interpolated value exceeds what its
-    diagonal can bridge cannot come nearer and is only interpolated. Within `exact_mm` of the surface every voxel is
-    evaluated; away from it the lattice may be a third as wide as the distance, but within `band_mm` no wider than
-    8 mm; elsewhere it is 16 mm. Beyond the ball stands the value at the nearest point of its skin plus the way there.
+    diagonal can bridge cannot come nearer and is only interpolated. Away from the surface the lattice may be a third as
+    wide as the distance, but within `band_mm` no wider than 8 mm; elsewhere it is 16 mm.
+
+    Args:
+        field: Evaluated only inside the ball.
+        ball: Where the decoder was trained. Beyond it stands the value at the nearest point of its surface plus the
+            distance to that point.
+        grid: Where the result lies.
+        band_mm: Within this distance of the surface the result is precise.
+        exact_mm: Within this distance of the surface every voxel is evaluated.
     """
-    strides = _strides(grid, COARSEST_MM)
+    strides = _strides(grid, MAX_STEP_MM)
     values = _coarsest(field, ball, _lattice(grid, strides))
     while max(strides) > 1:
         diagonal = float(np.linalg.norm(np.array(strides) * grid.spacing))
         finer = tuple(max(stride // 2, 1) for stride in strides)
         lattice = _lattice(grid, finer)
         values = _interpolated(values, [stride // fine for stride, fine in zip(strides, finer, strict=True)], lattice)
-        near = _evaluated_within(float(lattice.spacing.max()), max(finer) == 1, band_mm, exact_mm)
+        near = _evaluation_distance_mm(float(lattice.spacing.max()), max(finer) == 1, band_mm, exact_mm)
         _evaluate_where(np.abs(values) < near + diagonal / 2, values, field, ball, lattice)
         strides = finer
     return SignedDistance(values[: grid.shape[0], : grid.shape[1], : grid.shape[2]], grid)
 
 
-def _evaluated_within(step_mm: float, last: bool, band_mm: float, exact_mm: float) -> float:
+def _evaluation_distance_mm(step_mm: float, last: bool, band_mm: float, exact_mm: float) -> float:
     """How near (mm) a node of a lattice with this step must be to the surface to be evaluated itself."""
     if last:
         return exact_mm
     return max(exact_mm, min(band_mm, _STEPS_AWAY * step_mm) if step_mm < BAND_STEP_MM * 0.75 else band_mm)
 
 
-def _strides(grid: Grid, coarsest_mm: float) -> tuple[int, ...]:
-    """For each axis (i, j, k) the power of two that makes steps of at most `coarsest_mm`, at least one voxel."""
-    return tuple(int(2 ** max(np.floor(np.log2(coarsest_mm / spacing + 1e-6)), 0)) for spacing in grid.spacing)
+def _strides(grid: Grid, max_step_mm: float) -> tuple[int, ...]:
+    """For each axis (i, j, k) the power of two that makes steps of at most `max_step_mm`, at least one voxel."""
+    return tuple(int(2 ** max(np.floor(np.log2(max_step_mm / spacing + 1e-6)), 0)) for spacing in grid.spacing)
 
 
 def _lattice(grid: Grid, strides: tuple[int, ...]) -> Grid:
@@ -93,9 +101,9 @@ def _coarsest(field: MetricField, ball: Ball, lattice: Grid) -> npt.NDArray[np.f
     values = np.empty(lattice.shape, dtype=np.float32)
     values[inside] = field(points[inside])
     if not inside.all():
-        skin = ball.skin_lps(_SPHERE_POINTS)
-        way, nearest = cKDTree(skin).query(points[~inside])
-        values[~inside] = np.maximum(field(skin), 0)[nearest] + way
+        sphere = ball.sphere_points_lps(_SPHERE_POINT_COUNT)
+        way, nearest = cKDTree(sphere).query(points[~inside])
+        values[~inside] = np.maximum(field(sphere), 0)[nearest] + way
     return values
 
 

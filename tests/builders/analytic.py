@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dissm_engine.delineation import Delineation, Finding, Findings, Progress, Verdict, silent
+from dissm_engine.arithmetic import Arithmetic
+from dissm_engine.delineation import Delineation, Finding, Findings, Verdict
 from dissm_engine.pose.similarity import Pose
-from dissm_engine.surface import mask_and_mesh
+from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
+from dissm_engine.surface import OrganSurface
 from dissm_engine.volume import Grid, SignedDistance, Volume, axis_aligned_grid
 
 BUNDLE_DIGEST = "ab" * 32
 TISSUE_HU = {"liver": 105.0, "aorta": 150.0, "spleen": 115.0, "kidney": 170.0}
 """A venous phase."""
+ARITHMETIC = Arithmetic("cpu", "float32", 1, "AVX2", "0.0.0")
 
 
 def ellipsoid_delineation(
@@ -36,20 +39,21 @@ def ellipsoid_delineation(
     low, high = np.asarray(middle) - reach, np.asarray(middle) + reach
     field_grid = axis_aligned_grid(low, high, spacing)
     field = SignedDistance(_two_ellipsoids(field_grid, np.asarray(middle), reach), field_grid)
-    mask, mesh = mask_and_mesh(field, grid)
+    surface = OrganSurface.of(field, grid)
     return Delineation(
         field=field,
         ct_grid=grid,
-        mask=mask,
-        mesh=mesh,
+        mask=surface.mask,
+        mesh=surface.mesh,
         pose=Pose.at(middle),
         loadings=np.zeros(4, np.float32),
-        findings=_findings(float(mask.sum() * grid.voxel_ml), verdict),
+        findings=_findings(float(surface.mask.sum() * grid.voxel_ml), verdict),
         stage_seconds={"analytic": 0.0},
         bundle_digest=BUNDLE_DIGEST,
         bundle_name="analytic",
         bundle_version="1.0.0",
         tissue_hu=dict(TISSUE_HU if tissue_hu is None else tissue_hu),
+        arithmetic=ARITHMETIC,
     )
 
 
@@ -61,8 +65,10 @@ class EllipsoidEngine:
     def __init__(self, verdict: Verdict = Verdict.ACCEPT, tissue_hu: dict[str, float] | None = None) -> None:
         self.verdict, self.tissue_hu = verdict, tissue_hu
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
-        progress("analytic", 1.0)
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
+        Monitor(progress, cancellation or Cancellation()).report("analytic", 1.0)
         return ellipsoid_delineation(volume.grid, verdict=self.verdict, tissue_hu=self.tissue_hu)
 
 

@@ -14,7 +14,8 @@ from dicom_node.processes.offline import OfflineReport, process_folders
 from dicom_node.receive.importing import ImportCounts
 from dicom_node.settings import Settings
 from dicom_node.values.case_history import CaseRecord
-from dissm_engine.delineation import Delineation, Progress, Verdict, silent
+from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.progress import Cancellation, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
@@ -119,11 +120,13 @@ class Interrupted(EllipsoidEngine):
 
     failed = False
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
         if not Interrupted.failed:
             Interrupted.failed = True
             raise MemoryError
-        return super().delineate(volume, progress)
+        return super().delineate(volume, progress, cancellation)
 
 
 def test_a_worker_that_falls_is_replaced_and_its_case_tried_again_in_the_same_run(

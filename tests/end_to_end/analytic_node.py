@@ -24,16 +24,19 @@ _STEPS = 20
 def analytic_worker_main(settings: Settings, recorder: Recorder, stop: threading.Event) -> None:
     # Imported here: the node's other processes load this module too, as their main one, and shall stay small.
     from dicom_node.processes.worker_process import work_until_stopped
-    from dissm_engine.delineation import Delineation, Progress, silent
+    from dissm_engine.delineation import Delineation
+    from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
     from dissm_engine.volume import Volume
     from tests.builders.analytic import EllipsoidEngine
 
     class PatientEngine(EllipsoidEngine):
-        def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+        def delineate(
+            self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+        ) -> Delineation:
             for step in range(_STEPS):
-                progress("analytic", step / _STEPS)
+                Monitor(progress, cancellation or Cancellation()).report("analytic", step / _STEPS)
                 time.sleep(float(os.environ[_SECONDS]) / _STEPS)
-            return super().delineate(volume, progress)
+            return super().delineate(volume, progress, cancellation)
 
     work_until_stopped(settings, recorder, stop, PatientEngine())
 

@@ -3,28 +3,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dissm_engine.delineation import Verdict
 from dissm_engine.errors import DelineationError
-from dissm_engine.findings import (
+from dissm_engine.findings import Verdict
+from dissm_engine.measurement import tissue_agreement
+from dissm_engine.refine.refiner import Refinement
+from dissm_engine.refine.tissues import TissueClass, count_implausible_tissues, median_hu
+from dissm_engine.trust import (
     CALIBRATED,
     LIMITS,
     TrustModel,
     fit_trust,
     judge,
-    tissue_agreement,
 )
-from dissm_engine.refine.refiner import Refinement
-from dissm_engine.refine.tissues import TissueClass, median_hu, odd_tissues
 from dissm_engine.volume import AIR_HU, SignedDistance, axis_aligned_grid
 
 
 def values(badness: float, rng: np.random.Generator) -> dict[str, float]:
     found = {name: low + 0.3 * (min(high, 2000.0) - low) for name, (_, low, high) in LIMITS.items()}
     found |= {
-        "change_mean": 2 + 8 * badness + rng.normal(0, 0.2), "change_p95": 6 + 12 * badness + rng.normal(0, 0.4),
-        "edgeless_share": 0.1 + 0.6 * badness, "tissue_agreement": 0.99 - 0.5 * badness, "cut_share": 0.0,
-        "liver_hu": 100.0, "volume": 1400.0,
-    }  # fmt: skip
+        "change_mean": 2 + 8 * badness + rng.normal(0, 0.2),
+        "change_p95": 6 + 12 * badness + rng.normal(0, 0.4),
+        "edgeless_share": 0.1 + 0.6 * badness,
+        "tissue_agreement": 0.99 - 0.5 * badness,
+        "cut_share": 0.0,
+        "liver_hu": 100.0,
+        "volume": 1400.0,
+    }
     return found
 
 
@@ -64,9 +68,11 @@ def test_what_is_no_liver_at_all_ends_as_an_error_that_says_so(trust: TrustModel
 
 
 def test_tissues_of_air_or_fat_are_odd_and_those_of_any_phase_are_not() -> None:
-    assert odd_tissues({"liver": 40.0, "heart": -996.0, "kidney": -997.0, "muscle": -77.0}) == 3
-    assert odd_tissues({"liver": 20.0, "heart": 35.0, "kidney": 30.0, "fluid": -8.0, "muscle": -20.0}) == 0
-    assert odd_tissues({"liver": 68.0, "aorta": 420.0, "kidney": 230.0, "vein": 60.0}) == 0
+    assert count_implausible_tissues({"liver": 40.0, "heart": -996.0, "kidney": -997.0, "muscle": -77.0}) == 3
+    assert (
+        count_implausible_tissues({"liver": 20.0, "heart": 35.0, "kidney": 30.0, "fluid": -8.0, "muscle": -20.0}) == 0
+    )
+    assert count_implausible_tissues({"liver": 68.0, "aorta": 420.0, "kidney": 230.0, "vein": 60.0}) == 0
 
 
 def test_a_bundles_own_limits_decide_what_is_remarkable(trust: TrustModel) -> None:

@@ -14,6 +14,7 @@ from dissm_engine.errors import NO_SURFACE, DelineationError
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.similarity import Pose
+from dissm_engine.progress import Monitor
 from dissm_engine.refine.refiner import Refinement
 from dissm_engine.volume import SignedDistance, axis_aligned_grid
 
@@ -35,7 +36,7 @@ def kept(scores: Mapping[str, Score], asked: list[str] | None = None) -> str:
         spread_mm=0.0,
     )
 
-    def refined(_: object, pose: Pose, given: np.ndarray) -> Hypothesis:
+    def refined(_: object, pose: Pose, given: np.ndarray, _monitor: Monitor) -> Hypothesis:
         if asked is not None:
             asked.append("rigid" if pose is RIGID else "non_rigid")
         score = scores["rigid" if pose is RIGID else "non_rigid"]
@@ -43,7 +44,7 @@ def kept(scores: Mapping[str, Score], asked: list[str] | None = None) -> str:
             raise DelineationError(NO_SURFACE)
         return Hypothesis(pose, given, None, None, score)  # type: ignore[arg-type]
 
-    engine = SimpleNamespace(refined=refined)
+    engine = SimpleNamespace(refine_from=refined)
     best = Delineator.best_hypothesis(engine, None, path)  # type: ignore[arg-type]
     return next(name for name, pose in ends.items() if pose is best.pose)
 
@@ -74,13 +75,13 @@ def test_one_hypothesis_without_a_surface_does_not_take_the_other_with_it() -> N
         kept({"rigid": None, "non_rigid": None})
 
 
-def settled(first: float, second: Score) -> str:
+def refitted(first: float, second: Score) -> str:
     """What is kept when the model, fitted to the found surface, is refined again with this agreement."""
-    refinement = SimpleNamespace(moved_inward=lambda by_mm, most_mm: refinement)
+    refinement = SimpleNamespace(moved_inward=lambda by_mm, max_change_mm: refinement)
     found = Hypothesis(NON_RIGID, np.zeros(2, dtype=np.float32), None, refinement, first)  # type: ignore[arg-type]
     fitted = Pose.at(np.full(3, 2.0))
 
-    def refined(_: object, pose: Pose, given: np.ndarray) -> Hypothesis:
+    def refined(_: object, pose: Pose, given: np.ndarray, _monitor: Monitor) -> Hypothesis:
         assert pose is fitted
         if second is None:
             raise DelineationError(NO_SURFACE)
@@ -88,18 +89,20 @@ def settled(first: float, second: Score) -> str:
 
     network = SimpleNamespace(architecture=SimpleNamespace(rho_mm=20.0))
     engine = SimpleNamespace(
-        refined=refined, fitted=lambda _found, _grid: (fitted, found.loadings),
-        refiner=SimpleNamespace(network=network), bundle=SimpleNamespace(outward_mm=0.5),
-    )  # fmt: skip
+        refine_from=refined,
+        fit_shape=lambda _found, _grid: (fitted, found.loadings),
+        refiner=SimpleNamespace(network=network),
+        model=SimpleNamespace(surface_bias_mm=0.5),
+    )
     volume = SimpleNamespace(grid=None)
-    kept_one = Delineator.settled(engine, volume, found)  # type: ignore[arg-type]
+    kept_one = Delineator.refit(engine, volume, found)  # type: ignore[arg-type]
     return "again" if kept_one.pose is fitted else "first"
 
 
 def test_the_refinement_from_the_fitted_shape_is_kept_unless_it_clearly_leaves_the_liver() -> None:
-    assert settled(0.99, 0.995) == "again"
-    assert settled(0.995, 0.985) == "again"
-    assert settled(0.99, 0.96) == "first"
+    assert refitted(0.99, 0.995) == "again"
+    assert refitted(0.995, 0.985) == "again"
+    assert refitted(0.99, 0.96) == "first"
 
 
 def test_the_model_is_fitted_to_the_found_surface_only_where_the_ct_shows_it() -> None:
@@ -118,8 +121,8 @@ def test_the_model_is_fitted_to_the_found_surface_only_where_the_ct_shows_it() -
     )
     start = Pose.at(truth.translation + np.array([9.0, -7.0, 8.0]))
     found = Hypothesis(start, np.zeros(3, dtype=np.float32), None, refinement, 1.0)  # type: ignore[arg-type]
-    everywhere = engine.fitted(found, field.grid)
-    where_seen = engine.fitted(found, seen)
+    everywhere = engine.fit_shape(found, field.grid)
+    where_seen = engine.fit_shape(found, seen)
     points = seen.points_lps()
     near = np.abs(field.at(points)) < 3
 

@@ -65,7 +65,7 @@ def test_a_brighter_liver_looks_the_same_in_the_normalised_channel() -> None:
 def test_weights_and_description_make_the_same_refiner_again() -> None:
     volume, prior = noisy_case()
     first = small_refiner()
-    second = Refiner.from_tensors(first.state_tensors(), first.describe())
+    second = Refiner.from_tensors(first.state_tensors(), first.architecture())
     one, other = (refiner.refine(volume, prior, everywhere(prior)) for refiner in (first, second))
     assert np.array_equal(one.field.mm, other.field.mm)
 
@@ -75,12 +75,14 @@ def test_moving_the_surface_inward_moves_it_by_so_much_and_never_beyond_rho() ->
     distance = np.linalg.norm(grid.points_lps(), axis=-1) - 25.0
     change = np.where(np.abs(distance) < 30, np.float32(19.8), np.float32(0))
     found = Refinement(
-        SignedDistance(distance.astype(np.float32), grid), change.astype(np.float32),
-        np.zeros(grid.shape, np.uint8), np.ones(grid.shape, np.bool_),
-    )  # fmt: skip
-    moved = found.moved_inward(0.7, most_mm=20.0)
+        SignedDistance(distance.astype(np.float32), grid),
+        change.astype(np.float32),
+        np.zeros(grid.shape, np.uint8),
+        np.ones(grid.shape, np.bool_),
+    )
+    moved = found.moved_inward(0.7, max_change_mm=20.0)
     assert np.abs(moved.change_mm).max() <= 20.0
     near = np.abs(distance) < 10
     np.testing.assert_allclose((moved.field.mm - found.field.mm)[near], 0.2, atol=1e-4)
-    less = replace(found, change_mm=np.zeros_like(change, dtype=np.float32)).moved_inward(0.7, most_mm=20.0)
+    less = replace(found, change_mm=np.zeros_like(change, dtype=np.float32)).moved_inward(0.7, max_change_mm=20.0)
     np.testing.assert_allclose((less.field.mm - found.field.mm)[near], 0.7, atol=1e-4)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dissm_engine.errors import DelineationError
-from dissm_engine.surface import closed_at_border, largest_part, mask_and_mesh, mesh_of
+from dissm_engine.mesh import TriangleMesh
+from dissm_engine.surface import OrganSurface, closed_at_border, largest_part, mesh_of
 from dissm_engine.volume import Grid, SignedDistance, axis_aligned_grid
 
 
@@ -16,6 +17,11 @@ def ct_grid(spacing: tuple[float, float, float], shape: tuple[int, int, int], lo
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = low
     return Grid(shape, affine)
+
+
+def mask_and_mesh(field: SignedDistance, grid: Grid) -> tuple[np.ndarray, TriangleMesh]:
+    surface = OrganSurface.of(field, grid)
+    return surface.mask, surface.mesh
 
 
 def test_mask_and_mesh_of_a_ball_are_the_ball() -> None:

@@ -126,7 +126,7 @@ def test_paint_places_the_liver_edge_by_the_signed_distance_not_by_the_voxel_fac
 
 def test_lesions_stay_inside_the_liver_and_the_given_labels_are_kept(anatomy: Anatomy) -> None:
     before = anatomy.labels.copy()
-    drawn = with_lesions(anatomy.labels, anatomy.liver.mm, 2.0, np.random.default_rng(2), healthy=0.0)
+    drawn = with_lesions(anatomy.labels, anatomy.liver.mm, 2.0, np.random.default_rng(2), healthy_share=0.0)
     assert np.array_equal(anatomy.labels, before)
     changed = drawn != before
     assert changed.any()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from dissm_engine.delineation import Progress, silent
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.model import ShapeModel
 from training.shape.settings import ShapePreset
 from training.shape.stage import run_shape
@@ -29,7 +29,7 @@ class ShapeRun:
     preset: Sections
     seed: int = 3
     device: str = "cpu"
-    progress: Progress = field(default=silent)
+    progress: Progress = field(default=no_progress)
 
 
 def lobed_body(rng: np.random.Generator) -> TriangleMesh:

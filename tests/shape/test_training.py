@@ -146,11 +146,19 @@ def test_weight_norm_eikonal_and_step_schedule_train_and_export(
 ) -> None:
     settings = preset.model_copy(
         update={
-            "most_shapes": 3, "most_held_out": 1, "epochs": 4, "checkpoint_every": 2, "align_to": "anchor",
-            "weight_norm": True, "dropout": 0.2, "activation": "relu", "bounded_output": True,
-            "eikonal_weight": 0.01, "schedule": "step",
+            "most_shapes": 3,
+            "most_held_out": 1,
+            "epochs": 4,
+            "checkpoint_every": 2,
+            "align_to": "anchor",
+            "weight_norm": True,
+            "dropout": 0.2,
+            "activation": "relu",
+            "bounded_output": True,
+            "eikonal_weight": 0.01,
+            "schedule": "step",
         }
-    )  # fmt: skip
+    )
     run = ShapeRun(tmp_path, bodies_npz, Sections(settings))
     run_surfaces(run)
     run_shape(run)

@@ -11,7 +11,8 @@ from dicom_node.catalog.database import Recorder
 from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_until_stopped
 from dicom_node.settings import Settings
-from dissm_engine.delineation import Delineation, Progress, Verdict, silent
+from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
 
@@ -23,11 +24,13 @@ class SlowEngine(EllipsoidEngine):
         super().__init__()
         self.brake = folder / "slow"
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
         while self.brake.exists():
-            progress("waiting", 0.5)
+            Monitor(progress, cancellation or Cancellation()).report("waiting", 0.5)
             time.sleep(0.05)
-        return super().delineate(volume, progress)
+        return super().delineate(volume, progress, cancellation)
 
 
 class HungEngine(EllipsoidEngine):
@@ -38,17 +41,21 @@ class HungEngine(EllipsoidEngine):
         self.brake = brake
         self.released = threading.Event()
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
         progress("waiting", 0.5)
         while not self.released.wait(0.05) and (self.brake is None or self.brake.exists()):
             pass
-        return super().delineate(volume, progress)
+        return super().delineate(volume, progress, cancellation)
 
 
 class FatalEngine(EllipsoidEngine):
     """Takes its whole process with it, as the kernel does when memory runs out."""
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
         os.kill(os.getpid(), 9)
         raise AssertionError("unreachable")
 
@@ -56,7 +63,9 @@ class FatalEngine(EllipsoidEngine):
 class UnreasonableEngine(EllipsoidEngine):
     """Fails without a reason, as a programming error would."""
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
         raise ZeroDivisionError
 
 
@@ -67,7 +76,9 @@ class RaisingEngine(EllipsoidEngine):
         super().__init__()
         self.problem = problem
 
-    def delineate(self, volume: Volume, progress: Progress = silent) -> Delineation:
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
         raise self.problem
 
 

@@ -25,6 +25,8 @@ from dicom_node.values.lease import Lease
 from dicom_node.work.lease_renewer import LeaseRenewer
 from dicom_node.work.lost_cases import requeue_lost_cases
 from dicom_node.work.process_identity import ProcessIdentity, process_identity_from, start_of, this_process
+from dissm_engine.errors import DelineationCancelled
+from dissm_engine.progress import Cancellation, Monitor
 from tests.builders.rows import changed_rows, rows
 from tests.builders.senders import wait_until
 from tests.work.rows import add_case
@@ -240,14 +242,14 @@ def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -
 def test_a_lease_is_kept_while_progress_changes_and_no_longer(catalog: Catalog) -> None:
     add_case(catalog)
     lease, stalled = taken(catalog, seconds=60.0), threading.Event()
-    with LeaseRenewer(catalog.acting_as("test"), lease, 60.0, stalled_seconds=4.0, on_stall=stalled.set) as keeper:
+    cancellation, recorder = Cancellation(), catalog.acting_as("test")
+    with LeaseRenewer(recorder, lease, 60.0, 4.0, on_stall=stalled.set, cancellation=cancellation) as keeper:
         for step in range(12):
             keeper.progress("refine", step / 12)
             time.sleep(0.5)
         assert not stalled.is_set()
         assert stalled.wait(20)
-        with pytest.raises(LeaseLost):
-            keeper.progress("refine", 1.0)
+        assert cancellation.is_requested
 
 
 def overtake(session: object, case: Case) -> None:
@@ -268,17 +270,30 @@ def test_the_engine_is_stopped_when_its_case_is_taken_away(
 ) -> None:
     add_case(catalog)
     lease = taken(catalog)
-    with LeaseRenewer(catalog.acting_as("test"), lease, 1.0) as keeper:
-        keeper.progress("pose", 0.1)
-        with changed_rows(catalog) as session:
-            change(session, session.get_one(Case, lease.case_id))
-        with pytest.raises(LeaseLost):
-            go_on(keeper, seconds=10)
+    cancellation = Cancellation()
+
+    def take_away_and_go_on() -> None:
+        with LeaseRenewer(catalog.acting_as("test"), lease, 1.0, cancellation=cancellation) as keeper:
+            keeper.progress("pose", 0.1)
+            with changed_rows(catalog) as session:
+                change(session, session.get_one(Case, lease.case_id))
+            go_on(Monitor(keeper.progress, cancellation), seconds=10)
+
+    with pytest.raises(LeaseLost):
+        take_away_and_go_on()
 
 
-def go_on(keeper: LeaseRenewer, seconds: float) -> None:
+def go_on(monitor: Monitor, seconds: float) -> None:
     """What an engine does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        keeper.progress("pose", 0.2)
+        monitor.report("pose", 0.2)
         time.sleep(0.05)
+
+
+def test_work_that_is_cancelled_while_the_lease_holds_is_not_called_a_lost_lease(catalog: Catalog) -> None:
+    add_case(catalog)
+    lease, cancellation, recorder = taken(catalog), Cancellation(), catalog.acting_as("test")
+    cancellation.request()
+    with pytest.raises(DelineationCancelled), LeaseRenewer(recorder, lease, 60.0, cancellation=cancellation) as keeper:
+        go_on(Monitor(keeper.progress, cancellation), seconds=10)

@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 
 from dissm_engine.delineator import Delineator
-from dissm_engine.surface import closed_at_border, largest_part
-from training.assembly import CALIBRATION_FILE, untrusting_engine
+from dissm_engine.surface import organ_field
+from training.assembly import CALIBRATION_FILE, trained_model
 from training.context import RunContext
 from training.evaluate.metrics import Truth
 from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
@@ -23,7 +23,7 @@ _SEED = 79
 def run_calibrate(context: RunContext) -> None:
     """Write `calibrate/calibration.json`: the offset of the final field that serves the mean DSC best."""
     folder = context.stage_folder("calibrate")
-    engine = untrusting_engine(context.folder)
+    engine = Delineator(trained_model(context.folder))
     # Livers that the scan cuts could not be held against their whole surfaces. The last ones: "trust" takes the first.
     whole = (a for a in map(load_anatomy, reversed(anatomy_files(context.folder))) if a.recipe["truncated"] == "none")
     wanted = context.preset.trust_cases
@@ -45,8 +45,8 @@ def run_calibrate(context: RunContext) -> None:
 def _overlaps(engine: Delineator, anatomy: StoredAnatomy, rng: np.random.Generator) -> list[float]:
     """DSC of one body for every offset."""
     volume = scanned(anatomy, int(rng.integers(2**31)))
-    found = engine.settled(volume, engine.best_hypothesis(volume, engine.agent.find_pose(volume, engine.shape)))
-    field = largest_part(closed_at_border(found.refinement.field, volume.grid))
+    found = engine.refit(volume, engine.best_hypothesis(volume, engine.find_pose(volume)))
+    field = organ_field(found.refinement.field, volume.grid)
     truth = Truth(anatomy.liver_mesh)
     distance = field.at(truth.grid.points_lps())
     overlaps = []

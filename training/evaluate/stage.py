@@ -49,8 +49,9 @@ def judge_bundle(context: RunContext, bundle: Path | None) -> None:
     only where all are. Raises BundleError, SourceError.
     """
     torch.set_num_threads(context.threads)
-    engine = Delineator(Bundle.load(bundle), context.device)
-    kept = context.folder / "evaluation" / engine.bundle.weights_digest[:_DIGITS]
+    loaded = Bundle.load(bundle)
+    engine = Delineator(loaded, context.device)
+    kept = context.folder / "evaluation" / loaded.weights_digest[:_DIGITS]
     wanted = phantoms_to_judge(context)
     entries, judged = [entry for entry, _ in wanted], []
     for number, (entry, liver) in enumerate(wanted):
@@ -60,9 +61,9 @@ def judge_bundle(context: RunContext, bundle: Path | None) -> None:
     cases = [{stage: Agreement(**v) for stage, v in one["stages"].items()} for one in judged]
     report = {
         "bundle": {
-            "name": engine.bundle.name,
-            "version": engine.bundle.version,
-            "weights": engine.bundle.weights_digest,
+            "name": loaded.name,
+            "version": loaded.version,
+            "weights": loaded.weights_digest,
         },
         "phantoms": len(wanted),
         "frozen_phantoms": sum(one["frozen"] for one in judged),
@@ -128,7 +129,7 @@ def _shape_table(context: RunContext, engine: Delineator, kept: Path, bundle: Pa
         return table
     prepare_surfaces(context, ("held_out",))
     livers = load_surfaces(context.folder, "held_out")
-    return generalisation(engine.shape, livers, kept / "shape", context.progress)
+    return generalisation(engine.model.shape, livers, kept / "shape", context.progress)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ REFINED = "refined"
 def evaluate_case(engine: Delineator, volume: Volume, truth_mesh: TriangleMesh) -> dict[str, Agreement]:
     """Agreement after every stage, by the stage's name, in order."""
     truth = Truth(truth_mesh)
-    path = engine.agent.find_pose(volume, engine.shape)
+    path = engine.find_pose(volume)
     results: dict[str, Agreement] = {}
     for stage, (pose, loadings) in stage_poses(path).items():
         results[str(stage)] = truth.compare(engine.prior(pose, loadings))

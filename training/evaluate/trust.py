@@ -10,12 +10,11 @@ import numpy as np
 
 from dissm_engine.delineator import Delineator
 from dissm_engine.errors import NO_ORGAN, DelineationError
-from dissm_engine.findings import TrustModel, fit_trust, judge, measure
 from dissm_engine.pose.agent import PosePath
-from dissm_engine.surface import closed_at_border, largest_part, mask_of, mesh_of
+from dissm_engine.trust import TrustModel, fit_trust, judge
 from dissm_engine.volume import Volume
 from dissm_phantom import ScanProtocol, head, scan, without_liver
-from training.assembly import untrusting_engine
+from training.assembly import trained_model
 from training.context import RunContext
 from training.evaluate.metrics import Truth
 from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
@@ -29,7 +28,7 @@ _ABSENT_EVERY = 3
 
 def run_trust(context: RunContext) -> None:
     """Write `trust/trust.json`: the fitted model and the pairs it was fitted on."""
-    engine = untrusting_engine(context.folder)
+    engine = Delineator(trained_model(context.folder))
     folder = context.stage_folder("trust")
     # Livers that the scan cuts could not be held against their whole surfaces.
     whole = (a for a in map(load_anatomy, anatomy_files(context.folder)) if a.recipe["truncated"] == "none")
@@ -60,7 +59,7 @@ def _well_and_badly(
     """Findings and true DSC of one body, from the pose that is found and from one that was moved away."""
     volume = scanned(anatomy, int(rng.integers(2**31)))
     truth = Truth(anatomy.liver_mesh)
-    path = engine.agent.find_pose(volume, engine.shape)
+    path = engine.find_pose(volume)
     moved = _shifted(path, float(rng.choice(_SHIFTS_MM)), rng)
     return [found for each in (path, moved) if (found := _measured(engine, volume, each, truth)) is not None]
 
@@ -69,7 +68,7 @@ def _where_there_is_none(engine: Delineator, anatomy: StoredAnatomy, seed: int) 
     """Findings where fat and bowel stand in the liver's place, and in a head."""
     found = []
     for volume in (scan(without_liver(anatomy.anatomy, seed), ScanProtocol(), seed).volume, head(seed)):
-        measured = _measured(engine, volume, engine.agent.find_pose(volume, engine.shape), None)
+        measured = _measured(engine, volume, engine.find_pose(volume), None)
         if measured is not None:
             found.append(measured[0])
     return found
@@ -97,11 +96,9 @@ def _measured(
 ) -> tuple[dict[str, float], float] | None:
     """Findings of what is found from `path`, and its DSC with the truth (None: there is no liver)."""
     try:
-        best = engine.settled(volume, engine.best_hypothesis(volume, path))
-        field = largest_part(closed_at_border(best.refinement.field, volume.grid))
+        best = engine.refit(volume, engine.best_hypothesis(volume, path))
+        surface = engine.finish(volume, best)
     except DelineationError:
         return None
-    mask, mesh = mask_of(field, volume.grid), mesh_of(field)
-    volume_ml = float(mask.sum() * volume.grid.voxel_ml)
-    values = measure(path, best.loadings, best.refinement, best.working, mesh, volume.grid, volume_ml)
-    return values, 0.0 if truth is None else truth.compare(field).dsc
+    values = dict(engine.measure(volume, path, best, surface))
+    return values, 0.0 if truth is None else truth.compare(surface.field).dsc

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dissm_engine.delineation import Progress
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.progress import Progress
 from dissm_phantom.anatomy import build_anatomy
 from training.context import RunContext
 from training.phantom.settings import PhantomPreset

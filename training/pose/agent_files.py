@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from dissm_engine.pose.agent import PoseAgent
+from dissm_engine.pose.architecture import AgentArchitecture
 
 WEIGHTS_FILE = "agent.safetensors"
 DESCRIPTION_FILE = "agent.json"
@@ -17,12 +18,12 @@ def save_agent(folder: Path, agent: PoseAgent) -> None:
     """Both files, each aside then renamed."""
     weights, description = folder / f"{WEIGHTS_FILE}.partial", folder / f"{DESCRIPTION_FILE}.partial"
     save_file(agent.state_tensors(), weights)
-    description.write_text(json.dumps(agent.architecture(), indent=1))
+    description.write_text(json.dumps(agent.architecture().to_json(), indent=1))
     weights.replace(folder / WEIGHTS_FILE)
     description.replace(folder / DESCRIPTION_FILE)
 
 
 def load_agent(folder: Path) -> PoseAgent:
     """What `save_agent` wrote. Raises OSError where it is missing."""
-    architecture = json.loads((folder / DESCRIPTION_FILE).read_text())
+    architecture = AgentArchitecture.from_json(json.loads((folder / DESCRIPTION_FILE).read_text()))
     return PoseAgent.from_tensors(load_file(folder / WEIGHTS_FILE), architecture)

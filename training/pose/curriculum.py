@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from dissm_engine.pose.agent import PoseAgent, SearchSettings, StageNetwork, encoder_for
+from dissm_engine.pose.agent import PoseAgent, StageNetwork, encoder_for
+from dissm_engine.pose.architecture import SearchSettings
 from dissm_engine.pose.correction import AgentState, StageName
 from dissm_engine.pose.encoder import ResidualEncoder
 from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ShapeCanvas

@@ -184,7 +184,7 @@ class StageTrainer:
         for number, scene in enumerate(scenes):
             image = scene.image()
             with torch.no_grad():
-                yield agent.play(self.network, image, starts(offset + number, image, rng)).trail[-1]
+                yield agent.run_stage(self.network, image, starts(offset + number, image, rng)).states[-1]
 
     def _set_cosine_rate(self, done: float) -> None:
         rate = self.stage.learning_rate * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done))))

@@ -66,7 +66,7 @@ def _fit_file(folder: Path, anatomy: Path, number: int, end: str) -> Path:
 def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> list[npt.NDArray[np.float16]]:
     """The signed distances that the engine would refine from, in the order of _ENDS: mm on the anatomy's voxels.
 
-    The last is the shape model fitted to the true surface, in the place of a found one (`Delineator.settled`).
+    The last is the shape model fitted to the true surface, in the place of a found one (`Delineator.refit`).
     """
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dissm_engine.delineation import Progress
 from dissm_engine.precision import native_bfloat16
+from dissm_engine.progress import Progress
 from dissm_engine.refine.network import RefinementNetwork
 from dissm_engine.refine.refiner import input_channels
 from training.refine.crops import LiverCrop, class_table, draw_sample

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pycpd import RigidRegistration
 
-from dissm_engine.delineation import Progress, silent
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
+from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh
 from dissm_engine.shape.meshing import mesh_of_field
 from dissm_engine.volume import SignedDistance, axis_aligned_grid
@@ -39,7 +39,7 @@ class Alignment:
         return TriangleMesh(self.poses[name].to_reference(mesh.vertices) / self.mm_per_unit, mesh.faces)
 
 
-def align(meshes: Mapping[str, TriangleMesh], preset: ShapePreset, progress: Progress = silent) -> Alignment:
+def align(meshes: Mapping[str, TriangleMesh], preset: ShapePreset, progress: Progress = no_progress) -> Alignment:
     """Align all to the anchor (the first by name), or from there to the mean, iterated (D4).
 
     Aligned to the mean, the reference frame is the average liver's own: mean rotation identity, mean scale one,

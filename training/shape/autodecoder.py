@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dissm_engine.delineation import Progress, silent
 from dissm_engine.precision import native_bfloat16
+from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.decoder import Decoder
 from training.shape.sampling import Samples
 from training.shape.settings import ShapePreset
@@ -96,7 +96,9 @@ def train_epoch(state: AutoDecoder, samples: Samples, preset: ShapePreset, seed:
     state.loss = total / batches
 
 
-def train(state: AutoDecoder, samples: Samples, preset: ShapePreset, seed: int, progress: Progress = silent) -> bool:
+def train(
+    state: AutoDecoder, samples: Samples, preset: ShapePreset, seed: int, progress: Progress = no_progress
+) -> bool:
     """Epochs up to the next checkpoint; False once all of the preset's are done."""
     last = min(preset.epochs, state.epoch + preset.checkpoint_every - state.epoch % preset.checkpoint_every)
     while state.epoch < last:

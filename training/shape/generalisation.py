@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dissm_engine.delineation import Progress, silent
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import surface_distance_mm
 from dissm_engine.shape.fit import FREE_CODE, ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
@@ -23,7 +23,7 @@ _TRIANGLE_MM = 4.0
 
 
 def generalisation(
-    model: ShapeModel, meshes: Mapping[str, TriangleMesh], folder: Path, progress: Progress = silent
+    model: ShapeModel, meshes: Mapping[str, TriangleMesh], folder: Path, progress: Progress = no_progress
 ) -> dict[str, dict[str, Any]]:
     """Average symmetric surface distance (ASSD, mm) of pose (9 numbers) and code fitted to each surface.
 
@@ -54,7 +54,7 @@ def _summary(livers: Mapping[str, float]) -> dict[str, Any]:
     return {"mean_assd_mm": float(np.mean(values)), "worst_assd_mm": float(np.max(values)), "livers": dict(livers)}
 
 
-def measure_generalisation(run_folder: Path, progress: Progress = silent) -> dict[str, dict[str, Any]]:
+def measure_generalisation(run_folder: Path, progress: Progress = no_progress) -> dict[str, dict[str, Any]]:
     """The table for a run's held-out surfaces, also written to `shape/generalisation.json` (aside then renamed)."""
     folder = run_folder / "shape"
     livers = load_surfaces(run_folder, "held_out")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dissm_engine.delineation import Progress, silent
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh, surface_points
 from training.shape.alignment import Alignment
 from training.shape.settings import ShapePreset
@@ -41,7 +41,7 @@ def sample_all(
     preset: ShapePreset,
     seed: int,
     folder: Path,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> None:
     """One `NAME.npy` of pairs for each liver in `folder`; those that are there already are kept."""
     folder.mkdir(parents=True, exist_ok=True)

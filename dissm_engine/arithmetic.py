@@ -1,0 +1,63 @@
+"""What the bits of a delineation depend on beside the volume and the model: device, precision, threads, library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dissm_engine.precision import native_bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """The arithmetic that a delineation was computed with.
+
+    Two delineations of one volume by one bundle and one installation are equal bit for bit where this is equal. Sums
+    are split among the threads, and kernels are chosen by the instruction set, so that each of these may change single
+    voxels. The versions of numpy and scipy belong to the installation and are not named here.
+
+    Attributes:
+        device: `cpu`, or the GPU's kind and model, such as `cuda NVIDIA H200`.
+        precision: What the refinement network multiplies in, `float32` or `bfloat16`; all else is float32 or float64.
+        threads: How many threads torch uses for one operation on the CPU.
+        instruction_set: The vector instructions that torch uses on this CPU, such as `AVX2` or `AVX512`.
+        torch_version: Version of torch, with the build it comes from, such as `2.7.1+cpu`.
+    """
+
+    device: str
+    precision: str
+    threads: int
+    instruction_set: str
+    torch_version: str
+
+    @staticmethod
+    def current(device: str = "cpu", half: bool | None = None) -> Arithmetic:
+        """The arithmetic that torch would use now.
+
+        Args:
+            device: Where the refinement network runs, as torch names it.
+            half: Whether it runs in bfloat16; None: wherever the device has instructions for it.
+        """
+        half = native_bfloat16(device) if half is None else half
+        return Arithmetic(
+            device=f"{device.split(':', maxsplit=1)[0]} {torch.cuda.get_device_name(device)}"
+            if "cuda" in device
+            else device,
+            precision="bfloat16" if half else "float32",
+            threads=torch.get_num_threads(),
+            instruction_set=torch.backends.cpu.get_cpu_capability(),
+            torch_version=str(torch.__version__),
+        )
+
+    def text(self) -> str:
+        """The canonical form: equal for equal values, and on one line.
+
+        Example:
+            >>> Arithmetic("cpu", "bfloat16", 2, "AVX512", "2.7.1+cpu").text()
+            'device=cpu;precision=bfloat16;threads=2;instruction_set=AVX512;torch=2.7.1+cpu'
+        """
+        return (
+            f"device={self.device};precision={self.precision};threads={self.threads};"
+            f"instruction_set={self.instruction_set};torch={self.torch_version}"
+        )
