@@ -10,12 +10,12 @@ from typing import Any
 
 from dissm_engine.bundle import write_bundle
 from dissm_engine.trust import TrustModel
-from training.assembly import trained_model
 from training.context import RunContext
+from training.evaluate.evaluation_stage import read_report
 from training.evaluate.report import figures_as_markdown
-from training.evaluate.stage import read_report
 from training.figures import latent_figure, trust_figure
-from training.phantom.storage import anatomy_files
+from training.phantom.anatomy_files import anatomy_files
+from training.trained_parts import trained_model
 
 _CARD = """# liver ({preset} preset)
 
@@ -64,9 +64,12 @@ def _write(context: RunContext, figures: str) -> None:
     livers = len(list((context.folder / "surfaces" / "training").glob("*.npz")))
     anatomies = len(anatomy_files(context.folder))
     provenance: dict[str, Any] = {
-        "preset": context.preset.model_dump(mode="json"), "seed": context.seed, "training_livers": livers,
-        "anatomies": anatomies, "program": version("dissm-node"),
-    }  # fmt: skip
+        "preset": context.preset.model_dump(mode="json"),
+        "seed": context.seed,
+        "training_livers": livers,
+        "anatomies": anatomies,
+        "program": version("dissm-node"),
+    }
     write_bundle(
         context.folder / "bundle",
         model,

@@ -15,8 +15,8 @@ from rich.logging import RichHandler
 
 from dissm_engine.errors import DissmError, Reason
 from training.context import RunContext
+from training.evaluate.evaluation_stage import REPORT_FILE, judge_bundle, read_report
 from training.evaluate.report import tables
-from training.evaluate.stage import REPORT_FILE, judge_bundle, read_report
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName

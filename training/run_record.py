@@ -15,14 +15,14 @@ RUN_DIFFERS = Reason(
     "the run folder {folder} was begun with other settings: {differences}",
     "give a new folder with --out, or the settings that it was begun with",
 )
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 class RunError(DissmError):
     """A run that cannot go on in this folder."""
 
 
-def hold_to_record(context: RunContext) -> None:
+def require_recorded_settings(context: RunContext) -> None:
     """Write down preset, seed and source when a folder is begun; later, require the same.
 
     Raises RunError when they differ. Threads and device may.
@@ -40,8 +40,8 @@ def hold_to_record(context: RunContext) -> None:
         return
     differences = list(_differences("", json.loads(path.read_text()), now))
     if differences:
-        named = "; ".join(differences[:_MOST_NAMED])
-        more = f" and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
+        named = "; ".join(differences[:_MAX_NAMED])
+        more = f" and {len(differences) - _MAX_NAMED} more" if len(differences) > _MAX_NAMED else ""
         raise RunError(RUN_DIFFERS, folder=context.folder.name, differences=named + more)
 
 

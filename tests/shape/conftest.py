@@ -12,9 +12,9 @@ import trimesh
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.model import ShapeModel
-from training.shape.settings import ShapePreset
-from training.shape.stage import run_shape
-from training.sources.stage import run_surfaces
+from training.shape.shape_settings import ShapePreset
+from training.shape.shape_stage import run_shape
+from training.sources.surfaces_stage import run_surfaces
 
 
 @dataclass(frozen=True)

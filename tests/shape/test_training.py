@@ -17,10 +17,10 @@ from training.shape.alignment import align, register
 from training.shape.autodecoder import AutoDecoder, train_epoch
 from training.shape.generalisation import generalisation
 from training.shape.sampling import Samples, sample_shape
-from training.shape.settings import ShapePreset
-from training.shape.stage import run_shape
+from training.shape.shape_settings import ShapePreset
+from training.shape.shape_stage import run_shape
 from training.sources.repair import decimated
-from training.sources.stage import load_surfaces, run_surfaces
+from training.sources.surfaces_stage import load_surfaces, run_surfaces
 
 
 def test_signed_distance_library_agrees_with_brute_force() -> None:
@@ -146,8 +146,8 @@ def test_weight_norm_eikonal_and_step_schedule_train_and_export(
 ) -> None:
     settings = preset.model_copy(
         update={
-            "most_shapes": 3,
-            "most_held_out": 1,
+            "max_shapes": 3,
+            "max_held_out": 1,
             "epochs": 4,
             "checkpoint_every": 2,
             "align_to": "anchor",

@@ -11,11 +11,11 @@ import trimesh
 
 from dissm_engine.mesh import TriangleMesh
 from training.context import RunContext
-from training.evaluate.stage import phantoms_to_judge
+from training.evaluate.evaluation_stage import phantoms_to_judge
 from training.pose.curriculum import split_scenes
 from training.pose.scenes import Scene
 from training.presets import Preset
-from training.run_record import RunError, hold_to_record
+from training.run_record import RunError, require_recorded_settings
 from training.sources.meshes import write_mesh
 
 
@@ -38,18 +38,18 @@ def context(folder: Path, names: list[str]) -> RunContext:
 
 def test_a_run_goes_on_with_its_own_settings_and_other_threads(tmp_path: Path) -> None:
     begun = context(tmp_path, ["liver_0"])
-    hold_to_record(begun)
-    hold_to_record(replace(begun, threads=7))
+    require_recorded_settings(begun)
+    require_recorded_settings(replace(begun, threads=7))
 
 
 def test_a_run_begun_with_another_preset_or_seed_is_refused_and_the_difference_named(tmp_path: Path) -> None:
     begun = context(tmp_path, ["liver_0"])
-    hold_to_record(begun)
+    require_recorded_settings(begun)
     refine = begun.preset.refine.model_copy(update={"steps": 13})
     with pytest.raises(RunError, match=r"preset\.refine\.steps was 12 and is 13"):
-        hold_to_record(replace(begun, preset=begun.preset.model_copy(update={"refine": refine})))
+        require_recorded_settings(replace(begun, preset=begun.preset.model_copy(update={"refine": refine})))
     with pytest.raises(RunError, match="seed was 2026 and is 1"):
-        hold_to_record(replace(begun, seed=1))
+        require_recorded_settings(replace(begun, seed=1))
 
 
 @pytest.mark.parametrize("name", ["liver_0", "amos_0001"])
@@ -71,7 +71,7 @@ def test_a_published_liver_with_an_open_surface_is_closed_before_it_is_judged(tm
 
 def test_a_handful_of_livers_still_leaves_most_for_training() -> None:
     def scene(name: str) -> Scene:
-        return Scene(name, (), np.eye(4), np.zeros((1, 4), dtype=np.float32), known=None)  # type: ignore[arg-type]
+        return Scene(name, (), np.eye(4), np.zeros((1, 4), dtype=np.float32), target_pose=None)  # type: ignore[arg-type]
 
     training, validation = split_scenes([scene(f"liver_{n}") for n in range(5)], 6)
     assert (len(training), len(validation)) == (4, 1)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dissm_engine.bundle import Bundle
 from training.cli import app, published_surfaces
 from training.context import RunContext
-from training.evaluate.stage import frozen_phantoms, judge_bundle
+from training.evaluate.evaluation_stage import frozen_phantoms, judge_bundle
 from training.pipeline import STAGES, run
 from training.presets import Preset
 from training.sources.held_out import split_held_out

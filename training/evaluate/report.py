@@ -40,11 +40,13 @@ def _sections(report: Mapping[str, Any]) -> list[tuple[str, Sequence[str], Rows]
 def _stages(summary: Mapping[str, Mapping[str, float]]) -> Rows:
     return [
         (
-            stage, f"{100 * row['dsc']:.1f} ({100 * row['dsc_worst']:.1f})",
-            f"{row['assd_mm']:.2f} ({row['assd_mm_worst']:.2f})", f"{row['hd95_mm']:.1f} ({row['hd95_mm_worst']:.1f})",
+            stage,
+            f"{100 * row['dsc']:.1f} ({100 * row['dsc_worst']:.1f})",
+            f"{row['assd_mm']:.2f} ({row['assd_mm_worst']:.2f})",
+            f"{row['hd95_mm']:.1f} ({row['hd95_mm_worst']:.1f})",
         )
         for stage, row in summary.items()
-    ]  # fmt: skip
+    ]
 
 
 def _table(title: str, headings: Sequence[str], rows: Rows) -> Table:

@@ -16,9 +16,9 @@ from dissm_engine.pose.correction import AgentState, StageName
 from dissm_engine.pose.encoder import ResidualEncoder
 from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ShapeCanvas
 from training.pose.agent_files import save_agent
+from training.pose.pose_settings import PosePreset
+from training.pose.pose_trainer import StageTrainer, Starts
 from training.pose.scenes import Scene
-from training.pose.settings import PosePreset
-from training.pose.trainer import StageTrainer, Starts
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _first_starts(training: Sequence[Scene], preset: PosePreset) -> Starts:
     """Anywhere in the field of view, or the training set's mean place in it (Table 1, first row)."""
     if preset.start == "mean":
         offsets = [
-            torch.from_numpy(scene.known.translation).float() - scene.image().box_lps().mean(dim=0)
+            torch.from_numpy(scene.target_pose.translation).float() - scene.image().box_lps().mean(dim=0)
             for scene in training
         ]
         mean = torch.stack(offsets).mean(dim=0)

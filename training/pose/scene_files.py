@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from dissm_engine.pose.similarity import Pose
 from dissm_phantom import Appearance, randomise_appearance, render_hu, with_diaphragm, with_lesions
-from training.phantom.storage import StoredAnatomy, load_anatomy
+from training.phantom.anatomy_files import StoredAnatomy, load_anatomy
+from training.pose.pose_settings import PosePreset
 from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
-from training.pose.settings import PosePreset
-from training.shape.livers import AlignedLiver
+from training.shape.aligned_livers import AlignedLiver
 
 _NOISE_LEFT = 0.35
 """Of the scanner's noise after averaging its voxels to the painted spacing."""

@@ -14,7 +14,7 @@ from dissm_engine.precision import native_bfloat16
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.decoder import Decoder
 from training.shape.sampling import Samples
-from training.shape.settings import ShapePreset
+from training.shape.shape_settings import ShapePreset
 
 STATE_FILE = "autodecoder.pt"
 _FINAL_RATE = 0.01
@@ -43,8 +43,12 @@ class AutoDecoder:
             directions = torch.randn(shapes, preset.latent_size) / math.sqrt(preset.latent_size)
         decoder, codes = decoder.to(device), nn.Parameter((preset.code_start * directions).to(device))
         groups = [
-            {"params": list(decoder.parameters()), "lr": preset.decoder_rate, "weight_decay": preset.weight_decay},
-            {"params": [codes], "lr": preset.latent_rate, "weight_decay": 0.0},
+            {
+                "params": list(decoder.parameters()),
+                "lr": preset.decoder_learning_rate,
+                "weight_decay": preset.weight_decay,
+            },
+            {"params": [codes], "lr": preset.code_learning_rate, "weight_decay": 0.0},
         ]
         return AutoDecoder(decoder, codes, torch.optim.Adam(groups))
 
@@ -135,5 +139,7 @@ def _set_rates(state: AutoDecoder, preset: ShapePreset) -> None:
         factor = _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
     else:
         factor = 1.0 if done < 0.5 else 0.1
-    for group, rate in zip(state.optimizer.param_groups, (preset.decoder_rate, preset.latent_rate), strict=True):
+    for group, rate in zip(
+        state.optimizer.param_groups, (preset.decoder_learning_rate, preset.code_learning_rate), strict=True
+    ):
         group["lr"] = rate * factor

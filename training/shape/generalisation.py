@@ -14,8 +14,8 @@ from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import surface_distance_mm
 from dissm_engine.shape.fit import FREE_CODE, ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
-from training.remembered import forget, remembered, write_json
-from training.sources.stage import load_surfaces
+from training.measurement_cache import cached_measurement, discard_measurements, write_json
+from training.sources.surfaces_stage import load_surfaces
 
 TABLE_FILE = "generalisation.json"
 _COMPONENTS = (0, 8, 16, 28)
@@ -33,7 +33,7 @@ def generalisation(
     """
     assd: dict[str, dict[str, float]] = {}
     for index, (name, mesh) in enumerate(sorted(meshes.items())):
-        assd[name] = remembered(folder / f"{name}.json", partial(_distances, model, mesh))
+        assd[name] = cached_measurement(folder / f"{name}.json", partial(_distances, model, mesh))
         progress("generalisation", (index + 1) / len(meshes))
     rows = _rows(model.latent_space.components)
     return {row: _summary({name: found[row] for name, found in assd.items()}) for row in rows}
@@ -60,7 +60,7 @@ def measure_generalisation(run_folder: Path, progress: Progress = no_progress) -
     livers = load_surfaces(run_folder, "held_out")
     result = generalisation(ShapeModel.load(folder), livers, folder / "generalisation", progress)
     write_json(folder / TABLE_FILE, result)
-    forget(folder / "generalisation")
+    discard_measurements(folder / "generalisation")
     return result
 
 

@@ -14,7 +14,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh, surface_points
 from training.shape.alignment import Alignment
-from training.shape.settings import ShapePreset
+from training.shape.shape_settings import ShapePreset
 
 
 def sample_shape(mesh: TriangleMesh, preset: ShapePreset, rng: np.random.Generator) -> npt.NDArray[np.float16]:

@@ -13,7 +13,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import axis_aligned_grid
 
 REMESH_SPACING_MM = 1.5
-_SMALLEST_MESH = 200
+_MIN_FACES = 200
 
 
 def repaired(mesh: TriangleMesh) -> TriangleMesh:
@@ -41,7 +41,7 @@ def smoothed(mesh: TriangleMesh, iterations: int) -> TriangleMesh:
 
 def decimated(mesh: TriangleMesh, share: float) -> TriangleMesh:
     """Quadric edge collapse to `share` of the faces, never below a few hundred."""
-    faces = max(int(len(mesh.faces) * share), _SMALLEST_MESH)
+    faces = max(int(len(mesh.faces) * share), _MIN_FACES)
     if faces >= len(mesh.faces):
         return mesh
     vertices, triangles = fast_simplification.simplify(

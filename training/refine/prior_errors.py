@@ -34,7 +34,7 @@ class PriorErrors:
     lump_mm: tuple[float, float] = (14.0, 42.0)
 
 
-def wrong_prior(
+def perturbed_prior(
     truth_mm: Tensor,
     start: tuple[int, int, int],
     size: int,

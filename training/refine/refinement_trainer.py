@@ -18,8 +18,8 @@ from dissm_engine.progress import Progress
 from dissm_engine.refine.network import RefinementNetwork
 from dissm_engine.refine.refiner import input_channels
 from training.refine.crops import LiverCrop, class_table, draw_sample
-from training.refine.loss import RefinementBatch, overlap_term, refinement_loss
-from training.refine.settings import RefinePreset
+from training.refine.refinement_loss import RefinementBatch, overlap_term, refinement_loss
+from training.refine.refinement_settings import RefinePreset
 
 _log = logging.getLogger("dissm-train")
 _CHECKPOINT, _WEIGHTS, _DESCRIPTION = "checkpoint.pt", "refine.safetensors", "refine.json"
@@ -46,7 +46,7 @@ class RefinementTrainer:
         )
         self.step = 0
         self.table = class_table()
-        self.half = self.preset.native_half and native_bfloat16(self.device)
+        self.half = self.preset.bfloat16 and native_bfloat16(self.device)
 
     def start_from(self, folder: Path) -> None:
         """Take the weights of a finished training, unless this one has begun already."""
@@ -67,8 +67,12 @@ class RefinementTrainer:
                 pace = (time.monotonic() - started) / (self.step - first)
                 _log.info(
                     "refine step %d/%d loss %.4f dice-loss %.4f, %.2f s a step",
-                    self.step, self.preset.steps, np.mean(losses), np.mean(overlaps), pace,
-                )  # fmt: skip
+                    self.step,
+                    self.preset.steps,
+                    np.mean(losses),
+                    np.mean(overlaps),
+                    pace,
+                )
                 losses, overlaps = [], []
                 self._save()
             progress("refine", self.step / self.preset.steps)
@@ -101,16 +105,18 @@ class RefinementTrainer:
         return RefinementBatch(prior + change.float(), change.float(), truth, band, tissue.float(), target)
 
     def _follow(self) -> None:
-        decay = min(self.preset.average, (1 + self.step) / (10 + self.step))
+        decay = min(self.preset.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for slow, fast in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
 
     def _save(self) -> None:
         state = {
-            "network": self.network.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step,
-        }  # fmt: skip
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
         aside = self.folder / (_CHECKPOINT + ".new")
         torch.save(state, aside)
         aside.replace(self.folder / _CHECKPOINT)

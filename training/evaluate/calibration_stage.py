@@ -9,12 +9,12 @@ import numpy as np
 
 from dissm_engine.delineator import Delineator
 from dissm_engine.surface import organ_field
-from training.assembly import CALIBRATION_FILE, trained_model
 from training.context import RunContext
 from training.evaluate.metrics import Truth
-from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
-from training.phantom.test_phantoms import scanned
-from training.remembered import forget, remembered, write_json
+from training.measurement_cache import cached_measurement, discard_measurements, write_json
+from training.phantom.anatomy_files import StoredAnatomy, anatomy_files, load_anatomy
+from training.phantom.scanned_phantoms import scanned
+from training.trained_parts import CALIBRATION_FILE, trained_model
 
 OFFSETS_MM = tuple(tenths / 10 for tenths in range(-5, 21))
 _SEED = 79
@@ -30,7 +30,7 @@ def run_calibrate(context: RunContext) -> None:
     rows = []
     for done, anatomy in enumerate(islice(whole, wanted)):
         rng = np.random.default_rng([context.seed, _SEED, done])
-        rows.append(remembered(folder / "cases" / f"{done:03d}.json", partial(_overlaps, engine, anatomy, rng)))
+        rows.append(cached_measurement(folder / "cases" / f"{done:03d}.json", partial(_overlaps, engine, anatomy, rng)))
         context.progress("calibrate", (done + 1) / wanted)
     means = np.mean(rows, axis=0)
     content = {
@@ -39,7 +39,7 @@ def run_calibrate(context: RunContext) -> None:
         "mean_dsc": dict(zip(map(str, OFFSETS_MM), means.tolist(), strict=True)),
     }
     write_json(folder / CALIBRATION_FILE, content)
-    forget(folder / "cases")
+    discard_measurements(folder / "cases")
 
 
 def _overlaps(engine: Delineator, anatomy: StoredAnatomy, rng: np.random.Generator) -> list[float]:

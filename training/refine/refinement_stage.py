@@ -18,10 +18,10 @@ from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.rendering import render_hu
 from dissm_phantom.scanner import on_scan_grid
 from training.context import RunContext
-from training.phantom.storage import anatomy_files, load_anatomy
+from training.phantom.anatomy_files import anatomy_files, load_anatomy
 from training.pose.agent_files import load_agent
 from training.refine.crops import load_crops
-from training.refine.trainer import RefinementTrainer
+from training.refine.refinement_trainer import RefinementTrainer
 
 _FIT_CLIP_MM = 60.0
 _DRAWN_SPACING_MM = 4.0
@@ -75,9 +75,12 @@ def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Genera
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
     coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
     fit = fit_to_mesh(
-        shape, anatomy.liver_mesh, len(path.loadings), ShapeFit(path.pose, shape.code(path.loadings), 0.0),
+        shape,
+        anatomy.liver_mesh,
+        len(path.loadings),
+        ShapeFit(path.pose, shape.code(path.loadings), 0.0),
         within=anatomy.grid,
-    )  # fmt: skip
+    )
     fitted = fit.loadings(shape.latent_space, len(path.loadings))
     fits = []
     for pose, loadings in [*rigid_and_non_rigid(path), (fit.pose, fitted)]:

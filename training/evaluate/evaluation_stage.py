@@ -15,14 +15,14 @@ from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator
 from dissm_engine.mesh import TriangleMesh
 from training.context import RunContext
+from training.evaluate.agreement_by_stage import evaluate_case, summarise
 from training.evaluate.metrics import Agreement
-from training.evaluate.stages import evaluate_case, summarise
-from training.phantom.test_phantoms import content_hash, make_test_phantom
-from training.remembered import forget, remembered, write_json
+from training.measurement_cache import cached_measurement, discard_measurements, write_json
+from training.phantom.scanned_phantoms import content_hash, make_test_phantom
 from training.shape.generalisation import TABLE_FILE, generalisation, measure_generalisation
 from training.sources.repair import repaired
-from training.sources.stage import load_surfaces, prepare_surfaces
 from training.sources.surfaces import open_source
+from training.sources.surfaces_stage import load_surfaces, prepare_surfaces
 
 REPORT_FILE = "evaluation.json"
 _OWN_SEEDS = 901
@@ -56,7 +56,7 @@ def judge_bundle(context: RunContext, bundle: Path | None) -> None:
     entries, judged = [entry for entry, _ in wanted], []
     for number, (entry, liver) in enumerate(wanted):
         path = kept / f"{entry['liver']}_{entry['seed']}.json"
-        judged.append(remembered(path, partial(_judge_phantom, engine, entry, liver)))
+        judged.append(cached_measurement(path, partial(_judge_phantom, engine, entry, liver)))
         context.progress("evaluate", (number + 1) / len(wanted))
     cases = [{stage: Agreement(**v) for stage, v in one["stages"].items()} for one in judged]
     report = {
@@ -79,7 +79,7 @@ def judge_bundle(context: RunContext, bundle: Path | None) -> None:
         "shape_model": _shape_table(context, engine, kept, bundle),
     }
     write_json(context.folder / REPORT_FILE, report)
-    forget(kept)
+    discard_measurements(kept)
 
 
 def _judge_phantom(engine: Delineator, entry: dict[str, Any], liver: TriangleMesh) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def phantoms_to_judge(context: RunContext) -> list[tuple[dict[str, Any], Triangl
     """
     preset = context.preset.shape
     livers = open_source(context.surfaces, preset.liver_labels).load()
-    frozen = [f for f in frozen_phantoms() if f["liver"] in livers][: preset.most_held_out]
+    frozen = [f for f in frozen_phantoms() if f["liver"] in livers][: preset.max_held_out]
     if frozen:
         return [(entry, _closed(livers[entry["liver"]])) for entry in frozen]
     prepare_surfaces(context, ("held_out",))

@@ -19,11 +19,11 @@ from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ShapeCanva
 from dissm_engine.pose.similarity import PoseBatch
 from dissm_engine.precision import native_bfloat16
 from training.pose.episodes import Visit, visits, visits_in_epoch
-from training.pose.known import known_states, surface_mm_per_loading
-from training.pose.loss import LossTerms, agent_loss, distance_error_mm
 from training.pose.perturbation import perturbed
+from training.pose.pose_loss import LossTerms, agent_loss, distance_error_mm
+from training.pose.pose_settings import PosePreset, StagePreset
 from training.pose.scenes import Scene
-from training.pose.settings import PosePreset, StagePreset
+from training.pose.target_states import surface_mm_per_loading, target_states
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class StageTrainer:
         self.network, self.shape, self.canvas, self.preset = network, shape, canvas, preset
         self.training, self.validation = training, validation
         self.stage: StagePreset = preset.stage(network.name)
-        self.known, self.loading_mm = known_states(training, canvas), surface_mm_per_loading(canvas)
+        self.targets, self.loading_mm = target_states(training, canvas), surface_mm_per_loading(canvas)
         self.optimizer = torch.optim.Adam(
             network.encoder.parameters(), self.stage.learning_rate, weight_decay=preset.weight_decay
         )
@@ -126,7 +126,7 @@ class StageTrainer:
         )
         noise = torch.from_numpy(rng.uniform(0, _NOISE, (len(seen), 1, 1, 1)).astype(np.float32))
         seen[:, 0] += noise * torch.randn_like(seen[:, 0])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.preset.bf16 and native_bfloat16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.preset.bfloat16 and native_bfloat16()):
             raw = self.network.encoder(seen)
         step = take_step(self.network.name, state, raw, self.network.accumulates_loadings)
         scenes = [self.training[case] for case in visit.cases]
@@ -136,9 +136,9 @@ class StageTrainer:
             self.network.name,
             step,
             samples,
-            self.known[visit.cases],
+            self.targets[visit.cases],
             self.loading_mm,
-            self.stage.supervised,
+            self.stage.supervision_weight,
             self.preset.latent_sigma,
         )
         self.optimizer.zero_grad(set_to_none=True)

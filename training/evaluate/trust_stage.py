@@ -14,12 +14,12 @@ from dissm_engine.pose.agent import PosePath
 from dissm_engine.trust import TrustModel, fit_trust, judge
 from dissm_engine.volume import Volume
 from dissm_phantom import ScanProtocol, head, scan, without_liver
-from training.assembly import trained_model
 from training.context import RunContext
 from training.evaluate.metrics import Truth
-from training.phantom.storage import StoredAnatomy, anatomy_files, load_anatomy
-from training.phantom.test_phantoms import scanned
-from training.remembered import forget, remembered, write_json
+from training.measurement_cache import cached_measurement, discard_measurements, write_json
+from training.phantom.anatomy_files import StoredAnatomy, anatomy_files, load_anatomy
+from training.phantom.scanned_phantoms import scanned
+from training.trained_parts import trained_model
 
 _SHIFTS_MM = (25.0, 50.0, 90.0)
 _TRUST_SEED = 77
@@ -37,11 +37,13 @@ def run_trust(context: RunContext) -> None:
     absent: list[dict[str, float]] = []
     for done, anatomy in enumerate(islice(whole, wanted)):
         rng = np.random.default_rng([context.seed, _TRUST_SEED, done])
-        pairs += remembered(folder / "cases" / f"{done:03d}.json", partial(_well_and_badly, engine, anatomy, rng))
+        pairs += cached_measurement(
+            folder / "cases" / f"{done:03d}.json", partial(_well_and_badly, engine, anatomy, rng)
+        )
         if done % _ABSENT_EVERY == 0:
             kept = folder / "cases" / f"{done:03d}_absent.json"
             seed = int(np.random.default_rng([context.seed, _TRUST_SEED, done, 1]).integers(2**31))
-            absent += remembered(kept, partial(_where_there_is_none, engine, anatomy, seed))
+            absent += cached_measurement(kept, partial(_where_there_is_none, engine, anatomy, seed))
         context.progress("trust", (done + 1) / wanted)
     measured, overlaps = [values for values, _ in pairs], [dsc for _, dsc in pairs]
     model = fit_trust(measured, overlaps)
@@ -50,7 +52,7 @@ def run_trust(context: RunContext) -> None:
         "absent": absent, "absent_recognised": sum(_is_recognised(values, model) for values in absent),
     }  # fmt: skip
     write_json(folder / "trust.json", content)
-    forget(folder / "cases")
+    discard_measurements(folder / "cases")
 
 
 def _well_and_badly(

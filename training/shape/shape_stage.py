@@ -8,12 +8,12 @@ from pathlib import Path
 from dissm_engine.shape.latent import LatentSpace
 from dissm_engine.shape.model import ShapeModel
 from training.context import RunContext
+from training.shape.aligned_livers import ALIGNMENT_FILE, AlignedLiver, load_alignment, save_alignment, save_livers
 from training.shape.alignment import Alignment, align
 from training.shape.autodecoder import AutoDecoder, train
-from training.shape.livers import ALIGNMENT_FILE, AlignedLiver, load_alignment, save_alignment, save_livers
 from training.shape.sampling import Samples, sample_all
-from training.shape.settings import ShapePreset
-from training.sources.stage import load_surfaces
+from training.shape.shape_settings import ShapePreset
+from training.sources.surfaces_stage import load_surfaces
 
 
 def run_shape(context: RunContext) -> None:
