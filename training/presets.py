@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from training.phantom.phantom_settings import PhantomPreset
 from training.pose.pose_settings import PosePreset
-from training.refine.refinement_settings import RefinePreset
+from training.refine.refinement_settings import RefinementPreset
 from training.shape.shape_settings import ShapePreset
 
 PresetName = Literal["smoke", "small", "paper"]
@@ -23,8 +23,8 @@ class Preset(BaseModel):
     shape: ShapePreset
     phantom: PhantomPreset
     pose: PosePreset
-    refine: RefinePreset
-    finetune: RefinePreset | None
+    refine: RefinementPreset
+    finetune: RefinementPreset | None
     """None: the refinement is not trained on with the pose stage's own results."""
     trust_cases: int
     """Training anatomies on which the estimate of the DSC is fitted, each well and badly delineated."""
@@ -42,8 +42,8 @@ def _smoke() -> Preset:
         shape=ShapePreset.smoke(),
         phantom=PhantomPreset.smoke(),
         pose=PosePreset.smoke(),
-        refine=RefinePreset.smoke(),
-        finetune=RefinePreset.smoke().finetuning(4),
+        refine=RefinementPreset.smoke(),
+        finetune=RefinementPreset.smoke().finetuning(4),
         trust_cases=2,
     )
 
@@ -54,14 +54,14 @@ def _small() -> Preset:
         shape=ShapePreset.small(),
         phantom=PhantomPreset.small(),
         pose=PosePreset.small(),
-        refine=RefinePreset.small(),
-        finetune=RefinePreset.small().finetuning(4000),
+        refine=RefinementPreset.small(),
+        finetune=RefinementPreset.small().finetuning(4000),
         trust_cases=24,
     )
 
 
 def _paper() -> Preset:
-    refine = RefinePreset.paper()
+    refine = RefinementPreset.paper()
     return Preset(
         name="paper",
         shape=ShapePreset.paper(),

@@ -22,7 +22,7 @@ def trained_model(folder: Path) -> TrainedModel:
     """
     refine = folder / "finetune" if (folder / "finetune" / "refine.safetensors").exists() else folder / "refine"
     description = json.loads((refine / "refine.json").read_text())
-    description.pop("step")
+    description.pop("step", None)
     architecture = RefinerArchitecture.from_json(description)
     return TrainedModel(
         shape=ShapeModel.load(folder / "shape"),

@@ -28,4 +28,4 @@ def run_pose(context: RunContext) -> None:
         context.seed,
         lambda done: context.progress("pose scenes", done),
     )
-    train_agent(folder, shape, scenes, preset, context.seed, context.progress)
+    train_agent(folder, shape, scenes, preset, context.seed, context.progress, context.stop)

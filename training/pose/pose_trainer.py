@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dissm_engine.pose.agent import PoseAgent, StageNetwork
 from dissm_engine.pose.correction import AgentState, StageName, take_step
@@ -24,13 +20,13 @@ from training.pose.pose_loss import LossTerms, agent_loss, distance_error_mm
 from training.pose.pose_settings import PosePreset, StagePreset
 from training.pose.scenes import Scene
 from training.pose.target_states import surface_mm_per_loading, target_states
-
-log = logging.getLogger(__name__)
+from training.training_loop import LoopSettings, Metrics, Plateau, StepLoss, cosine_factor, mean_metrics
 
 Starts = Callable[[int, CoarseImage, np.random.Generator], AgentState]
 """First state (a batch of one) of an episode of case n in this image."""
 
-_GRADIENT_NORM = 1.0
+_MAX_GRADIENT_NORM = 1.0
+_FINAL_RATE = 0.02
 _NOISE = 0.03
 _PLATEAU_PATIENCE = 3
 
@@ -44,8 +40,19 @@ class _Episode:
     center_lps: torch.Tensor
 
 
-class StageTrainer:
-    """Owns the encoder, its optimiser and the episodes of one stage."""
+class StageTraining:
+    """One stage of the agent as a task of the training loop. Every random draw comes from seed, stage and epoch.
+
+    Args:
+        network: The stage's network; its encoder is trained.
+        shape: The frozen shape model.
+        canvas: The shape model's canvas.
+        preset: Settings of the agent.
+        training: Scenes to learn from.
+        validation: Scenes of other livers.
+        starts: Where episodes start.
+        seed: Of everything random.
+    """
 
     def __init__(
         self,
@@ -55,65 +62,63 @@ class StageTrainer:
         preset: PosePreset,
         training: Sequence[Scene],
         validation: Sequence[Scene],
+        starts: Starts,
+        seed: int,
     ) -> None:
         self.network, self.shape, self.canvas, self.preset = network, shape, canvas, preset
         self.training, self.validation = training, validation
+        self.starts, self.seed = starts, seed
         self.stage: StagePreset = preset.stage(network.name)
         self.targets, self.loading_mm = target_states(training, canvas), surface_mm_per_loading(canvas)
+        self.model = network.encoder
         self.optimizer = torch.optim.Adam(
             network.encoder.parameters(), self.stage.learning_rate, weight_decay=preset.weight_decay
         )
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, patience=_PLATEAU_PATIENCE)
 
-    def run(self, folder: Path, starts: Starts, seed: int, progress: Callable[[float], None]) -> None:
-        """All epochs that are still missing; a checkpoint in `folder` after each."""
-        checkpoint = folder / f"{self.network.name}.checkpoint.pt"
-        for epoch in range(self._resumed(checkpoint), self.stage.epochs):
-            began = time.monotonic()
-            rng = np.random.default_rng([seed, list(StageName).index(self.network.name), epoch])
-            torch.manual_seed(int(rng.integers(2**31)))
-            trained_mm = self._epoch(epoch, starts, rng)
-            validated_mm = self.validate(starts, np.random.default_rng(seed))
-            if self.preset.schedule == "plateau":
-                self.plateau.step(validated_mm)
-            self._save(checkpoint, epoch + 1)
-            record = {
-                "stage": self.network.name.value,
-                "epoch": epoch + 1,
-                "training_mm": round(trained_mm, 3),
-                "validation_mm": round(validated_mm, 3),
-                "seconds": round(time.monotonic() - began, 1),
-            }
-            with (folder / "metrics.jsonl").open("a") as lines:
-                lines.write(json.dumps(record) + "\n")
-            log.info("%s", json.dumps(record))
-            progress((epoch + 1) / self.stage.epochs)
+    @property
+    def loop_settings(self) -> LoopSettings:
+        """A checkpoint after each epoch."""
+        steps_per_epoch = visits_in_epoch(len(self.training), self.stage.steps, self.stage.batch_size)
+        epochs = self.stage.epochs
 
-    def _epoch(self, epoch: int, starts: Starts, rng: np.random.Generator) -> float:
-        """One epoch; the mean distance error in mm of its second half."""
-        self.network.encoder.train()
-        cases, batch_size, steps = len(self.training), self.stage.batch_size, self.stage.steps
-        total = visits_in_epoch(cases, steps, batch_size)
+        def cosine(step: int) -> float:
+            epoch, number = divmod(step, steps_per_epoch)
+            return cosine_factor((epoch + number / steps_per_epoch) / epochs, _FINAL_RATE)
+
+        plateau = Plateau("validation_mm", _PLATEAU_PATIENCE)
+        return LoopSettings(
+            total_steps=epochs * steps_per_epoch,
+            schedule=plateau if self.preset.schedule == "plateau" else cosine,
+            max_gradient_norm=_MAX_GRADIENT_NORM,
+        )
+
+    def steps(self, epoch: int) -> Iterator[StepLoss]:
+        """One epoch of episodes."""
+        rng = np.random.default_rng([self.seed, list(StageName).index(self.network.name), epoch])
+        torch.manual_seed(int(rng.integers(2**31)))
         episodes: dict[int, _Episode] = {}
-        errors: list[float] = []
-        order = visits(self.preset.episodes, cases, steps, batch_size, rng)
-        for number, visit in enumerate(order):
-            if self.preset.schedule == "cosine":
-                self._set_cosine_rate((epoch + number / total) / self.stage.epochs)
-            terms, states = self._visit(visit, episodes, starts, rng)
-            errors.append(float(terms.distance_mm))
+        cases = len(self.training)
+        for visit in visits(self.preset.episodes, cases, self.stage.steps, self.stage.batch_size, rng):
+            terms, states = self._visit(visit, episodes, rng)
+            yield StepLoss(terms.total, {"training_mm": float(terms.distance_mm)})
             for index, case in enumerate(visit.cases):
                 episodes[case].state = states[[index]]
-        self.network.encoder.eval()
-        return float(np.mean(errors[len(errors) // 2 :]))
+
+    def metrics_of(self, steps: Sequence[Metrics]) -> Metrics:
+        """Mean distance error in mm: of the second half of the steps, and on the validation scenes."""
+        validated_mm = self.validate(np.random.default_rng(self.seed))
+        return {**mean_metrics(steps[len(steps) // 2 :]), "validation_mm": validated_mm}
+
+    def export(self, averaged: nn.Module) -> None:
+        """Nothing: the agent is written when its stage is finished, with the stages before it."""
 
     def _visit(
-        self, visit: Visit, episodes: dict[int, _Episode], starts: Starts, rng: np.random.Generator
+        self, visit: Visit, episodes: dict[int, _Episode], rng: np.random.Generator
     ) -> tuple[LossTerms, AgentState]:
-        """Perturb, look, correct, learn (Eq. 9, 10): one optimiser step."""
+        """Perturb, look, correct, compare (Eq. 9, 10): the loss of one step, and the states after it."""
         for case, begins in zip(visit.cases, visit.begins, strict=True):
             if begins:
-                episodes[case] = self._begin(case, starts, rng)
+                episodes[case] = self._begin(case, rng)
         current = [episodes[case] for case in visit.cases]
         state = perturbed(_joined([episode.state for episode in current]), self.stage.standard, self.stage.fine, rng)
         seen = observe(
@@ -141,15 +146,11 @@ class StageTrainer:
             self.stage.supervision_weight,
             self.preset.latent_sigma,
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.encoder.parameters(), _GRADIENT_NORM)
-        self.optimizer.step()
         return terms, step.state.detached()
 
-    def _begin(self, case: int, starts: Starts, rng: np.random.Generator) -> _Episode:
+    def _begin(self, case: int, rng: np.random.Generator) -> _Episode:
         image = self.training[case].image(rng, self.preset.fields_of_view)
-        state = starts(case, image, rng)
+        state = self.starts(case, image, rng)
         return _Episode(image, state, self._center(image, state))
 
     def _center(self, image: CoarseImage, state: AgentState) -> torch.Tensor:
@@ -158,60 +159,25 @@ class StageTrainer:
             return image.box_lps().mean(dim=0)
         return state.poses.translation[0]
 
-    def validate(self, starts: Starts, rng: np.random.Generator) -> float:
+    def validate(self, rng: np.random.Generator) -> float:
         """Mean distance error in mm on the validation scenes, played as in inference from one start each."""
-        offset = len(self.training)
-        return float(
-            np.mean(
-                [
-                    float(distance_error_mm(self.shape, state, _all_samples(scene, self.preset.loss_points)))
-                    for scene, state in zip(
-                        self.validation, self._settled(self.validation, offset, starts, rng), strict=True
-                    )
-                ]
-            )
-        )
+        states = self._final_states(self.validation, len(self.training), rng)
+        errors = [
+            float(distance_error_mm(self.shape, state, _all_samples(scene, self.preset.loss_points)))
+            for scene, state in zip(self.validation, states, strict=True)
+        ]
+        return float(np.mean(errors))
 
-    def settle(self, starts: Starts, rng: np.random.Generator) -> AgentState:
+    def final_states(self, rng: np.random.Generator) -> AgentState:
         """The states in which this stage leaves all training and then all validation scenes (Table 1, last column)."""
-        scenes = [*self.training, *self.validation]
-        return _joined(list(self._settled(scenes, 0, starts, rng)))
+        return _joined(list(self._final_states([*self.training, *self.validation], 0, rng)))
 
-    def _settled(
-        self, scenes: Sequence[Scene], offset: int, starts: Starts, rng: np.random.Generator
-    ) -> Iterator[AgentState]:
+    def _final_states(self, scenes: Sequence[Scene], offset: int, rng: np.random.Generator) -> Iterator[AgentState]:
         agent = PoseAgent([self.network], self.canvas)
         for number, scene in enumerate(scenes):
             image = scene.image()
             with torch.no_grad():
-                yield agent.run_stage(self.network, image, starts(offset + number, image, rng)).states[-1]
-
-    def _set_cosine_rate(self, done: float) -> None:
-        rate = self.stage.learning_rate * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done))))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    def _resumed(self, checkpoint: Path) -> int:
-        """Epochs that are done; weights and optimiser as they were then."""
-        if not checkpoint.exists():
-            return 0
-        saved: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        self.network.encoder.load_state_dict(saved["encoder"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.plateau.load_state_dict(saved["plateau"])
-        self.network.encoder.eval()
-        return int(saved["epochs"])
-
-    def _save(self, checkpoint: Path, epochs: int) -> None:
-        aside = checkpoint.with_suffix(".part")
-        saved = {
-            "encoder": self.network.encoder.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "plateau": self.plateau.state_dict(),
-            "epochs": epochs,
-        }
-        torch.save(saved, aside)
-        aside.replace(checkpoint)
+                yield agent.run_stage(self.network, image, self.starts(offset + number, image, rng)).states[-1]
 
 
 def _all_samples(scene: Scene, count: int) -> torch.Tensor:

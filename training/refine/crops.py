@@ -22,7 +22,7 @@ from dissm_phantom.rendering import render_hu
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 from training.phantom.anatomy_files import load_anatomy
 from training.refine.prior_errors import PriorErrors, perturbed_prior
-from training.refine.refinement_settings import RefinePreset
+from training.refine.refinement_settings import RefinementPreset
 
 _MARGIN_MM = 44.0
 _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
@@ -109,7 +109,7 @@ def _liver_box(liver_mm: npt.NDArray[np.floating], spacing: float, tile: int) ->
 
 
 def draw_sample(
-    crops: Sequence[LiverCrop], preset: RefinePreset, table: npt.NDArray[np.uint8], rng: np.random.Generator
+    crops: Sequence[LiverCrop], preset: RefinementPreset, table: npt.NDArray[np.uint8], rng: np.random.Generator
 ) -> RefinementSample:
     """One painted patch near the surface of a random liver."""
     crop = crops[int(rng.integers(len(crops)))]
@@ -135,7 +135,9 @@ def draw_sample(
     )
 
 
-def _draw_prior(crop: LiverCrop, start: tuple[int, int, int], preset: RefinePreset, rng: np.random.Generator) -> Tensor:
+def _draw_prior(
+    crop: LiverCrop, start: tuple[int, int, int], preset: RefinementPreset, rng: np.random.Generator
+) -> Tensor:
     if not crop.fits or rng.random() >= preset.fit_share:
         return perturbed_prior(
             torch.from_numpy(crop.liver_mm.astype(np.float32)), start, preset.tile, crop.spacing, preset.errors, rng

@@ -9,7 +9,7 @@ from training.refine.prior_errors import PriorErrors
 from training.refine.refinement_loss import RefinementLossWeights, paper_weights
 
 
-class RefinePreset(BaseModel):
+class RefinementPreset(BaseModel):
     """One refinement training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,22 +44,22 @@ class RefinePreset(BaseModel):
         )
 
     @classmethod
-    def smoke(cls) -> RefinePreset:
+    def smoke(cls) -> RefinementPreset:
         """Seconds: that the chain works, not that it is good."""
         return cls(widths=(8, 16), tile=64, batch=1, steps=12, checkpoint_every=6)
 
     @classmethod
-    def small(cls) -> RefinePreset:
+    def small(cls) -> RefinementPreset:
         """The shipped bundle."""
         return cls()
 
-    def finetuning(self, steps: int, fits_per_anatomy: int = 1) -> RefinePreset:
+    def finetuning(self, steps: int, fits_per_anatomy: int = 1) -> RefinementPreset:
         """The same network, trained on from there with the pose stage's own results as priors."""
         changed = {"steps": steps, "learning_rate": self.learning_rate / 3}
         return self.model_copy(update={**changed, "fit_share": 0.7, "fits_per_anatomy": fits_per_anatomy})
 
     @classmethod
-    def paper(cls) -> RefinePreset:
+    def paper(cls) -> RefinementPreset:
         """Appendix C and Table 9 on full-resolution features; needs a GPU."""
         return cls(
             widths=(32, 64, 128, 256),

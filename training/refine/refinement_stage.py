@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.delineator import rigid_and_non_rigid
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
@@ -21,7 +22,7 @@ from training.context import RunContext
 from training.phantom.anatomy_files import anatomy_files, load_anatomy
 from training.pose.agent_files import load_agent
 from training.refine.crops import load_crops
-from training.refine.refinement_trainer import RefinementTrainer
+from training.refine.refinement_trainer import RefinementTraining
 
 _FIT_CLIP_MM = 60.0
 _DRAWN_SPACING_MM = 4.0
@@ -33,9 +34,8 @@ def run_refine(context: RunContext) -> None:
     preset = context.preset.refine
     files = anatomy_files(context.folder)
     folder = context.stage_folder("refine")
-    RefinementTrainer(preset, load_crops(files, preset.tile), context.seed, folder, context.device).train(
-        context.progress
-    )
+    task = RefinementTraining(preset, load_crops(files, preset.tile), context.seed, folder, context.device)
+    task.train(context.progress, context.stop)
 
 
 def run_fits(context: RunContext) -> None:
@@ -53,9 +53,8 @@ def run_fits(context: RunContext) -> None:
             rng = np.random.default_rng([context.seed, int(file.stem), number])
             for end, prior in zip(_ENDS, _fits(file, shape, agent, rng), strict=True):
                 target = _fit_file(folder, file, number, end)
-                aside = target.with_suffix(".new.npz")
-                np.savez_compressed(aside, prior_mm=prior)
-                aside.replace(target)
+                with open_atomic(target) as stream:
+                    np.savez_compressed(stream, prior_mm=prior)
         context.progress("fits", (done + 1) / len(wanted))
 
 
@@ -99,8 +98,8 @@ def run_finetune(context: RunContext) -> None:
         return
     files = anatomy_files(context.folder)
     folder = context.stage_folder("finetune")
-    trainer = RefinementTrainer(
+    task = RefinementTraining(
         preset, load_crops(files, preset.tile, context.folder / "fits"), context.seed + 1, folder, context.device
     )
-    trainer.start_from(context.folder / "refine")
-    trainer.train(context.progress)
+    task.start_from(context.folder / "refine")
+    task.train(context.progress, context.stop)
