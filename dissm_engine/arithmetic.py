@@ -13,8 +13,9 @@ from dissm_engine.precision import native_bfloat16
 class Arithmetic:
     """The arithmetic that a delineation was computed with.
 
-    Two delineations of one volume by one bundle are equal bit for bit where this is equal. Sums are split among the
-    threads, and kernels are chosen by the instruction set, so that each of these may change single voxels.
+    Two delineations of one volume by one bundle and one installation are equal bit for bit where this is equal. Sums
+    are split among the threads, and kernels are chosen by the instruction set, so that each of these may change single
+    voxels. The versions of numpy and scipy belong to the installation and are not named here.
 
     Attributes:
         device: `cpu`, or the GPU's kind and model, such as `cuda NVIDIA H200`.

@@ -18,7 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_from_tensors
 
+from dissm_engine.atomic_file import write_bytes
 from dissm_engine.errors import BUNDLE_BROKEN, BUNDLE_MISSING, BUNDLE_TAMPERED, BundleError
+from dissm_engine.json_value import JsonObject
 from dissm_engine.manifest import FORMAT, FileEntry, Manifest, ModelArchitecture
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.preprocessing import ENGINE_PREPROCESSING, Preprocessing
@@ -109,7 +111,7 @@ def write_bundle(
     name: str,
     version: str,
     card: str,
-    provenance: Mapping[str, Any],
+    provenance: JsonObject,
     figures: Mapping[str, bytes],
 ) -> None:
     """Write a bundle. Weights of the image networks are kept in half precision, the shape model's in full.
@@ -146,9 +148,7 @@ def write_bundle(
     for file, content in {**contents, MANIFEST: json.dumps(manifest.to_json(), indent=1).encode()}.items():
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".new")
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_bytes(target, content)
 
 
 def _contiguous(tensors: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:

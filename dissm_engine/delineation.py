@@ -26,8 +26,8 @@ class Delineation:
         ct_grid: Where the CT's voxels lie.
         mask: bool [K, J, I] on `ct_grid`, exactly `field < 0` interpolated there.
         mesh: The field's zero surface, closed, LPS mm.
-        pose, loadings: Of the shape model that the refinement began from (canonical to image; loadings of the principal
-            components in standard deviations).
+        pose, loadings: Of the shape model that the last refinement began from (reference frame to image; loadings of
+            the principal components in standard deviations).
         findings: How far the result may be trusted.
         stage_seconds: Wall time of each stage.
         bundle_digest, bundle_name, bundle_version: Of the model bundle that made it; SHA-256 of the bundle's manifest.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dissm_engine.json_value import JsonObject
 from dissm_engine.pose.architecture import AgentArchitecture
 from dissm_engine.preprocessing import Preprocessing
 from dissm_engine.refine.refiner import RefinerArchitecture
@@ -75,7 +76,7 @@ class Manifest:
     preprocessing: Preprocessing
     surface_bias_mm: float
     trust: TrustModel
-    provenance: Mapping[str, Any]
+    provenance: JsonObject
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain JSON values, as `manifest.json` holds them."""

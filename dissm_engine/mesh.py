@@ -41,12 +41,12 @@ class TriangleMesh:
 
     @property
     def closed(self) -> bool:
-        """Every edge belongs to exactly two faces that run through it in opposite directions."""
+        """Whether every edge belongs to exactly two faces that run through it in opposite directions."""
         return bool(self.trimesh.is_watertight and self.trimesh.is_winding_consistent)
 
     @property
     def volume_ml(self) -> float:
-        """Enclosed volume; negative where the faces point inward."""
+        """The enclosed volume; negative where the faces point inward."""
         return float(self.trimesh.volume / 1000.0)
 
     @property

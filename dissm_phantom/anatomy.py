@@ -1,4 +1,4 @@
-"""A body around a liver (the labels of a phantom): the table of contents of everything that is drawn."""
+"""A random body around a liver: the labels of a phantom, and the order in which its organs are drawn."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liv
 
 
 def _draw_body(canvas: Canvas, plan: BodyPlan) -> None:
-    """First come, first served: what is drawn early is never overwritten by what comes later."""
+    """Draw every organ. What is drawn early is not overwritten by what comes later."""
     trunk = draw_trunk(canvas, plan)
     hilum = porta_hepatis(canvas, plan)
     draw_liver_vessels(canvas, plan, hilum)

@@ -1,4 +1,6 @@
-"""Looks that real scans have and `Appearance.draw` seldom or never draws; put on top of it wherever networks learn.
+"""Random changes of an appearance towards looks that real scans have and `Appearance.draw` seldom or never draws.
+
+They are applied wherever networks learn.
 
 The first edition's phantoms beside two real CTs (docs/phantoms.md): real livers keep two to three times as much slow
 texture, spleens stand further above the liver, blood is brighter, grain along the rows is finer. `Appearance.draw`

@@ -1,8 +1,8 @@
 """Muscle upon the liver: the diaphragm and its slips, a film of fat under them at times, and fat beyond.
 
 `build_anatomy` lets the liver touch the wall or fat, nothing between. Real livers wear a sheet of muscle on the sides
-that face front, right and up, up to 10 mm thick, and its outer edge to fat is the stronger one (docs/phantoms.md). Put
-on top of a body wherever networks learn; the bodies frozen with the first two editions are drawn without.
+that face front, right and up, up to 10 mm thick, and its outer edge to fat is the stronger one (docs/phantoms.md).
+It is added to a body wherever networks learn; the bodies frozen with the first two editions are drawn without.
 """
 
 from __future__ import annotations

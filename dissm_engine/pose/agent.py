@@ -41,7 +41,7 @@ class StageNetwork:
 
     @property
     def accumulates_loadings(self) -> bool:
-        """Loadings can be corrected only where the encoder is shown them."""
+        """Whether corrections of the loadings add up; they can only where the encoder is shown the loadings."""
         return self.observation.show_loadings
 
 
@@ -100,7 +100,7 @@ class PoseAgent:
 
     @property
     def components(self) -> int:
-        """Loadings the agent gives."""
+        """How many loadings the agent gives."""
         return len(self.canvas.basis_mm)
 
     def find_pose(self, volume: Volume, shape: ImplicitShape, monitor: Monitor = UNMONITORED) -> PosePath:

@@ -27,17 +27,17 @@ class StageName(StrEnum):
 
     @property
     def corrects_scale(self) -> bool:
-        """Table 1, column of corrections."""
+        """Whether the stage corrects the scale (Table 1)."""
         return self is not StageName.TRANSLATION
 
     @property
     def corrects_rotation(self) -> bool:
-        """Table 1, column of corrections."""
+        """Whether the stage corrects the rotation (Table 1)."""
         return self in (StageName.ROTATION, StageName.NON_RIGID)
 
     @property
     def gives_loadings(self) -> bool:
-        """Table 1, column of corrections."""
+        """Whether the stage gives loadings of the shape model (Table 1)."""
         return self is StageName.NON_RIGID
 
 

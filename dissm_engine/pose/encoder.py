@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Observation [B, channels, K, J, I] -> raw outputs [B, outputs]; a fresh one answers zero."""
+    """Observation [B, channels, K, J, I] -> raw outputs [B, outputs]; before it is trained all are zero."""
 
     def __init__(self, architecture: EncoderArchitecture) -> None:
         super().__init__()

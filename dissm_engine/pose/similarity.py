@@ -1,4 +1,4 @@
-"""The one module that knows which way a pose maps: image_from_canonical.
+"""The one module that knows which way a pose maps: image_from_reference.
 
 The paper's Eq. 4 applies A^-1 T(w) to image coordinates, that is, T(w) there maps image to canonical; here `Pose`
 always maps the reference frame (canonical x mm_per_unit, mm, LPS axes, centred) to the image (LPS mm):

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as bytes_from_tensors
 
+from dissm_engine.atomic_file import write_bytes, write_json
 from dissm_engine.errors import SHAPE_MODEL_BROKEN, BundleError
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
@@ -189,12 +191,9 @@ class ShapeModel:
         return ShapeModel(decoder, space, architecture.mm_per_unit, architecture.trained_radius)
 
     def save(self, folder: Path) -> None:
-        """Write `shape.safetensors` and `shape.json`, each to a temporary file that is then renamed."""
-        weights, description = folder / f"{WEIGHTS_FILE}.partial", folder / f"{DESCRIPTION_FILE}.partial"
-        save_file(self.state_tensors(), weights)
-        description.write_text(json.dumps(self.architecture().to_json(), indent=2))
-        weights.replace(folder / WEIGHTS_FILE)
-        description.replace(folder / DESCRIPTION_FILE)
+        """Write `shape.safetensors` and `shape.json`, each whole or not at all. The folder must exist."""
+        write_bytes(folder / WEIGHTS_FILE, bytes_from_tensors(self.state_tensors()))
+        write_json(folder / DESCRIPTION_FILE, self.architecture().to_json(), indent=2)
 
     @staticmethod
     def load(folder: Path) -> ShapeModel:

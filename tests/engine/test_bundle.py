@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load, save
 
-from dissm_engine.bundle import MANIFEST, Bundle
+from dissm_engine.bundle import MANIFEST, Bundle, write_bundle
 from dissm_engine.errors import BundleError
 from dissm_engine.manifest import Manifest
 
@@ -29,6 +29,24 @@ def test_the_shipped_bundle_loads_and_names_itself() -> None:
 def test_the_manifest_is_read_without_loss() -> None:
     stated = json.loads((Bundle.shipped() / MANIFEST).read_text())
     assert Manifest.from_json(stated).to_json() == stated
+
+
+def test_a_bundle_that_is_read_and_written_again_is_the_same_model(tmp_path: Path) -> None:
+    shipped = Bundle.load()
+    figures = {file.name: file.read_bytes() for file in (Bundle.shipped() / "figures").iterdir()}
+    card = (Bundle.shipped() / "model_card.md").read_text(encoding="utf-8")
+    write_bundle(
+        tmp_path,
+        shipped.model,
+        name=shipped.name,
+        version=shipped.version,
+        card=card,
+        provenance=shipped.manifest.provenance,
+        figures=figures,
+    )
+    again = Bundle.load(tmp_path)
+    assert again.weights_digest == shipped.weights_digest
+    assert again.manifest.to_json() == shipped.manifest.to_json() | {"created": again.manifest.created}
 
 
 def test_the_shipped_bundle_is_small_enough_for_the_repository() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pydicom
@@ -13,8 +15,10 @@ from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
 from dicom_node.work.lease import LeaseLost
 from dicom_node.worker import work_once
-from dissm_engine.delineation import Verdict
+from dissm_engine.delineation import Delineation, Verdict
 from dissm_engine.errors import NO_SURFACE, DelineationError
+from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
+from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
@@ -159,6 +163,44 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
     assert work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(LeaseLost(LEASE_LOST, case="this")))
     case = only_case(intake)
     assert (case.state, case.lease_owner) == (CaseState.QUEUED, None)
+
+
+class OvertakenEngine(EllipsoidEngine):
+    """Another worker takes the case while this one computes."""
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__()
+        self.intake = intake
+
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
+        with self.intake.catalog.write() as session:
+            for case in session.query(Case):
+                case.lease_owner = "elsewhere:1:1"
+        monitor, deadline = Monitor(progress, cancellation or Cancellation()), time.monotonic() + 20
+        while time.monotonic() < deadline:
+            monitor.report("waiting", 0.5)
+            time.sleep(0.05)
+        return super().delineate(volume, progress, cancellation)
+
+
+def test_a_case_that_another_worker_has_taken_is_left_to_it(tmp_path: Path, images: Path) -> None:
+    intake = queued(tmp_path, images)
+    assert work_once(intake.settings, intake.catalog, "worker-1", OvertakenEngine(intake))
+    case = only_case(intake)
+    assert (case.state, case.lease_owner) == (CaseState.RUNNING, "elsewhere:1:1")
+    assert events(intake, case) == ["CREATED", "LEASED"]
+
+
+def test_a_case_in_hand_when_the_node_stops_is_queued_again_at_no_cost(tmp_path: Path, images: Path) -> None:
+    intake, stop = queued(tmp_path, images, work={"attempts": 1}), threading.Event()
+    stop.set()
+    assert work_once(intake.settings, intake.catalog, "worker-1", EllipsoidEngine(), stop)
+    case = only_case(intake)
+    assert (case.state, case.lease_owner) == (CaseState.QUEUED, None)
+    with intake.catalog.read() as session:
+        assert audit.last_rows(session, 1)[0].facts["problem"] == "the node was stopped"
 
 
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:
