@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from dissm_engine.errors import Reason
 from training.bundle_stage import run_bundle, run_card
 from training.context import RunContext
+from training.errors import RunError
 from training.evaluate.calibration_stage import run_calibrate
 from training.evaluate.evaluation_stage import run_evaluate, run_generalisation
 from training.evaluate.trust_stage import run_trust
@@ -37,13 +39,19 @@ STAGES: Mapping[str, Stage] = {
     "card": run_card,
 }
 
+RUN_STOPPED = Reason(
+    "RUN_STOPPED",
+    "the run was asked to stop and did so after stage {stage}",
+    "run the same command again; it goes on from there",
+)
 _log = logging.getLogger("dissm-train")
 
 
 def run(context: RunContext, first: str | None = None, last: str | None = None) -> None:
     """Every stage from `first` to `last`. A stage that has finished marks itself, and is not run again.
 
-    Raises RunError if the folder was begun with other settings.
+    Raises:
+        RunError: If the folder was begun with other settings, or if the run was asked to stop.
     """
     torch.set_num_threads(context.threads)
     require_recorded_settings(context)
@@ -57,3 +65,5 @@ def run(context: RunContext, first: str | None = None, last: str | None = None) 
         _log.info("%s: seed %d, %d threads", name, context.seed, context.threads)
         STAGES[name](context)
         mark.touch()
+        if context.stop() and name != chosen[-1]:
+            raise RunError(RUN_STOPPED, stage=name)

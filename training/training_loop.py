@@ -188,7 +188,7 @@ class TrainingLoop:
             raise RunError(LOSS_NOT_FINITE, step=self.step, loss=value)
         optimizer = self.task.optimizer
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         if self.settings.max_gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.task.model.parameters(), self.settings.max_gradient_norm)
         optimizer.step()
@@ -268,7 +268,9 @@ def _averaged(model: nn.Module, decay: float) -> AveragedModel:
 
     def average(averaged: Any, current: Any, count: Any) -> None:  # PyTorch's parameter lists and counter
         steps = int(count)
-        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(averaged, current, count)
+        rising = min(decay, (1 + steps) / (10 + steps))
+        follow = get_ema_multi_avg_fn(rising)  # type: ignore[no-untyped-call]  # untyped in torch
+        follow(averaged, current, count)
 
     averaged = AveragedModel(model, multi_avg_fn=average)
     # The first call copies: the average begins at the weights before the first step.

@@ -190,5 +190,5 @@ def test_generalisation_table_has_a_row_for_each_freedom(finished_run: ShapeRun,
     held_out = load_surfaces(finished_run.folder, "held_out")
     table = generalisation(model, dict(list(held_out.items())[:2]), tmp_path)
     assert list(table) == ["mean shape", "all", "free code"]
-    assert table["all"]["mean_assd_mm"] < table["mean shape"]["mean_assd_mm"]
-    assert set(table["all"]["livers"]) == set(list(held_out)[:2])
+    assert table["all"].mean_assd_mm < table["mean shape"].mean_assd_mm
+    assert set(table["all"].livers) == set(list(held_out)[:2])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,34 @@ import torch
 
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator
+from dissm_engine.json_value import JsonObject
 from dissm_engine.mesh import TriangleMesh
 from training.context import RunContext
-from training.evaluate.agreement_by_stage import evaluate_case, summarise
-from training.evaluate.metrics import Agreement
-from training.measurement_cache import cached_measurement, discard_measurements, write_json
+from training.evaluate.agreement_by_stage import evaluate_case
+from training.evaluate.evaluation_report import (
+    EvaluationReport,
+    JudgedBundle,
+    JudgedPhantom,
+    stages_from_json,
+    stages_to_json,
+    write_report,
+)
+from training.evaluate.frozen_phantoms import EvaluationPhantom, frozen_phantoms
+from training.measurement_cache import cached_measurement, discard_measurements
 from training.phantom.scanned_phantoms import content_hash, make_test_phantom
-from training.shape.generalisation import TABLE_FILE, generalisation, measure_generalisation
+from training.shape.generalisation import (
+    TABLE_FILE,
+    GeneralisationTable,
+    generalisation,
+    measure_generalisation,
+    table_from_json,
+)
 from training.sources.repair import repaired
 from training.sources.surfaces import open_source
 from training.sources.surfaces_stage import load_surfaces, prepare_surfaces
 
-REPORT_FILE = "evaluation.json"
 _OWN_SEEDS = 901
 _DIGITS = 12
-
-
-def frozen_phantoms() -> list[dict[str, Any]]:
-    """The frozen test set: liver, seed, the edition that it was added with, SHA-256 of the scan."""
-    content = (resources.files("training.evaluate") / "frozen_phantoms.json").read_text()
-    phantoms: list[dict[str, Any]] = json.loads(content)["phantoms"]
-    return phantoms
 
 
 def run_evaluate(context: RunContext) -> None:
@@ -51,47 +57,40 @@ def judge_bundle(context: RunContext, bundle: Path | None) -> None:
     torch.set_num_threads(context.threads)
     loaded = Bundle.load(bundle)
     engine = Delineator(loaded, context.device)
-    kept = context.folder / "evaluation" / loaded.weights_digest[:_DIGITS]
+    cache = context.folder / "evaluation" / loaded.weights_digest[:_DIGITS]
     wanted = phantoms_to_judge(context)
-    entries, judged = [entry for entry, _ in wanted], []
-    for number, (entry, liver) in enumerate(wanted):
-        path = kept / f"{entry['liver']}_{entry['seed']}.json"
-        judged.append(cached_measurement(path, partial(_judge_phantom, engine, entry, liver)))
+    judged: list[JudgedPhantom] = []
+    for number, (phantom, liver) in enumerate(wanted):
+        judged.append(
+            cached_measurement(
+                cache / f"{phantom.liver}_{phantom.seed}.json",
+                partial(_judge_phantom, engine, phantom, liver),
+                _judged_to_json,
+                partial(_judged_from_json, phantom),
+            )
+        )
         context.progress("evaluate", (number + 1) / len(wanted))
-    cases = [{stage: Agreement(**v) for stage, v in one["stages"].items()} for one in judged]
-    report = {
-        "bundle": {
-            "name": loaded.name,
-            "version": loaded.version,
-            "weights": loaded.weights_digest,
-        },
-        "phantoms": len(wanted),
-        "frozen_phantoms": sum(one["frozen"] for one in judged),
-        "summary": summarise(cases),
-        "summary_by_edition": {
-            str(edition): summarise([c for e, c in zip(entries, cases, strict=True) if e["edition"] == edition])
-            for edition in sorted({e["edition"] for e in entries})
-        },
-        "cases": [
-            {name: e[name] for name in ("liver", "seed", "edition")} | one["stages"]
-            for e, one in zip(entries, judged, strict=True)
-        ],
-        "shape_model": _shape_table(context, engine, kept, bundle),
-    }
-    write_json(context.folder / REPORT_FILE, report)
-    discard_measurements(kept)
+    judged_bundle = JudgedBundle(loaded.name, loaded.version, loaded.weights_digest)
+    shape_model = _shape_table(context, engine, cache, bundle)
+    write_report(context.folder, EvaluationReport.of(judged_bundle, tuple(judged), shape_model))
+    discard_measurements(cache)
 
 
-def _judge_phantom(engine: Delineator, entry: dict[str, Any], liver: TriangleMesh) -> dict[str, Any]:
-    phantom = make_test_phantom(liver, int(entry["seed"]), int(entry["edition"]))
-    agreement = evaluate_case(engine, phantom.volume, phantom.liver_mesh)
-    return {
-        "frozen": content_hash(phantom) == entry.get("sha256"),
-        "stages": {stage: asdict(value) for stage, value in agreement.items()},
-    }
+def _judge_phantom(engine: Delineator, phantom: EvaluationPhantom, liver: TriangleMesh) -> JudgedPhantom:
+    made = make_test_phantom(liver, phantom.seed, phantom.edition)
+    stages = evaluate_case(engine, made.volume, made.liver_mesh)
+    return JudgedPhantom(phantom, content_hash(made) == phantom.sha256, stages)
 
 
-def phantoms_to_judge(context: RunContext) -> list[tuple[dict[str, Any], TriangleMesh]]:
+def _judged_to_json(judged: JudgedPhantom) -> JsonObject:
+    return {"frozen": judged.frozen, "stages": stages_to_json(judged.stages)}
+
+
+def _judged_from_json(phantom: EvaluationPhantom, content: Mapping[str, Any]) -> JudgedPhantom:
+    return JudgedPhantom(phantom, bool(content["frozen"]), stages_from_json(content["stages"]))
+
+
+def phantoms_to_judge(context: RunContext) -> list[tuple[EvaluationPhantom, TriangleMesh]]:
     """What is judged on: the frozen phantoms whose livers the source has, as published, each with its closed surface.
 
     A source that has none of them (label maps, other livers) is judged on the run's own livers kept out, with seeds
@@ -99,13 +98,13 @@ def phantoms_to_judge(context: RunContext) -> list[tuple[dict[str, Any], Triangl
     """
     preset = context.preset.shape
     livers = open_source(context.surfaces, preset.liver_labels).load()
-    frozen = [f for f in frozen_phantoms() if f["liver"] in livers][: preset.max_held_out]
+    frozen = [phantom for phantom in frozen_phantoms() if phantom.liver in livers][: preset.max_held_out]
     if frozen:
-        return [(entry, _closed(livers[entry["liver"]])) for entry in frozen]
+        return [(phantom, _closed(livers[phantom.liver])) for phantom in frozen]
     prepare_surfaces(context, ("held_out",))
     own = load_surfaces(context.folder, "held_out")
     return [
-        ({"liver": name, "seed": _OWN_SEEDS + number, "edition": 0}, mesh)
+        (EvaluationPhantom(name, _OWN_SEEDS + number, edition=0), mesh)
         for number, (name, mesh) in enumerate(sorted(own.items()))
     ]
 
@@ -121,18 +120,11 @@ def run_generalisation(context: RunContext) -> None:
     measure_generalisation(context.folder, context.progress)
 
 
-def _shape_table(context: RunContext, engine: Delineator, kept: Path, bundle: Path | None) -> dict[str, Any]:
+def _shape_table(context: RunContext, engine: Delineator, cache: Path, bundle: Path | None) -> GeneralisationTable:
     """What `run_generalisation` wrote, where this run made the bundle; measured now where it did not."""
     path = context.folder / "shape" / TABLE_FILE
     if bundle == context.folder / "bundle" and path.exists():
-        table: dict[str, Any] = json.loads(path.read_text())
-        return table
+        return table_from_json(json.loads(path.read_text()))
     prepare_surfaces(context, ("held_out",))
     livers = load_surfaces(context.folder, "held_out")
-    return generalisation(engine.model.shape, livers, kept / "shape", context.progress)
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """What `judge_bundle` wrote."""
-    report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text())
-    return report
+    return generalisation(engine.model.shape, livers, cache / "shape", context.progress)

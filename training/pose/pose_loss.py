@@ -33,7 +33,8 @@ def predicted_sdf_mm(shape: ImplicitShape, state: AgentState, points_lps: torch.
     within = canonical * (shape.trained_radius / radius).clamp(max=1.0)
     sdf = shape.canonical_sdf(within, shape.latent(state.loadings)) + (canonical - within).norm(dim=-1)
     mean_scale = state.poses.scale.log().mean(dim=-1).exp()
-    return sdf * shape.mm_per_unit * mean_scale[:, None]
+    sdf_mm: torch.Tensor = sdf * shape.mm_per_unit * mean_scale[:, None]
+    return sdf_mm
 
 
 def distance_error_mm(shape: ImplicitShape, state: AgentState, samples: torch.Tensor) -> torch.Tensor:

@@ -84,7 +84,7 @@ def _similarity(errors: PriorErrors, strength: float, rng: np.random.Generator) 
     angles = np.deg2rad(rng.normal(0, errors.rotation_degrees * strength, 3))
     skew = np.array([[0, -angles[2], angles[1]], [angles[2], 0, -angles[0]], [-angles[1], angles[0], 0]])
     scale = np.exp(rng.normal(0, errors.scale * strength, 3))
-    return (np.eye(3) + skew + skew @ skew / 2) * scale[None, :]
+    return np.asarray((np.eye(3) + skew + skew @ skew / 2) * scale[None, :])
 
 
 def _smooth_displacement(

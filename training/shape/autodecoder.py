@@ -89,7 +89,8 @@ class AutoDecoderTraining:
         """One pass over all shapes."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
-        for shapes in torch.randperm(len(self.samples.inside), generator=generator).split(self.preset.batch_size):
+        order = torch.randperm(len(self.samples.inside), generator=generator)
+        for shapes in torch.split(order, self.preset.batch_size):
             drawn = self.samples.draw(shapes, self.preset.samples_per_step, generator)
             coordinates, distances = (tensor.to(self.device) for tensor in drawn)
             yield self._loss(epoch, shapes, coordinates, distances)
