@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dicom_node.assemble.volume import read_volume
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator
 from dissm_engine.refine.tissues import TissueClass
@@ -251,13 +252,12 @@ def _cuts(specimen: Specimen) -> list[tuple[np.ndarray, float]]:
 
 
 def _save(figure: Figure, path: Path, dpi: int, greys: int | None = None) -> None:
-    """Write aside, then rename. greys: shades kept (noise makes large files)."""
+    """Write a PNG. greys: shades kept (noise makes large files)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, facecolor="black" if greys else "white")
     image: Any = Image.open(buffer).convert("L").quantize(greys) if greys else Image.open(buffer).quantize(64)
-    aside = path.with_name(path.name + ".new")
-    image.save(aside, format="PNG", optimize=True)
-    aside.replace(path)
+    with open_atomic(path) as stream:
+        image.save(stream, format="PNG", optimize=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,8 +13,14 @@ from dissm_engine.pose.observation import ObservationSpec
 Episodes = Literal["inverted", "staggered", "plain"]
 
 
-_FITTED: Final[dict[str, Any]] = {"channels": 0, "grid": (0, 0, 0), "outputs": 0}
-"""What `encoder_for` fills in for each stage's observation."""
+class _EncoderSizes(TypedDict):
+    channels: int
+    grid: tuple[int, int, int]
+    outputs: int
+
+
+_FITTED: Final[_EncoderSizes] = {"channels": 0, "grid": (0, 0, 0), "outputs": 0}
+"""Sizes that `encoder_for` fills in for each stage's observation."""
 
 
 class _Section(BaseModel):
