@@ -22,16 +22,30 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dicom_node.assemble.volume import read_volume
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator
 from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import Grid
-from training.phantom.realism import LAGS_MM, PROFILE_MM, SCALES_MM, Likeness, Specimen, measure, phantom_specimen
+from training.phantom.realism import (
+    LAGS_MM,
+    PROFILE_MM,
+    SCALES_MM,
+    RealismMeasurements,
+    Specimen,
+    measure,
+    phantom_specimen,
+)
 from training.sources.surfaces import open_source
 
 PHANTOMS = {
-    "amos_010": 9102, "amos_030": 9103, "amos_052": 9104, "amos_078": 9105, "amos_102": 9106, "amos_110": 9107,
-}  # fmt: skip
+    "amos_010": 9102,
+    "amos_030": 9103,
+    "amos_052": 9104,
+    "amos_078": 9105,
+    "amos_102": 9106,
+    "amos_110": 9107,
+}
 """Livers that training may see, and seeds that are not those of the frozen phantoms."""
 AORTA, SPLEEN, KIDNEY = TissueClass.AORTA, TissueClass.SPLEEN, TissueClass.KIDNEY
 PLACED_LPS = {
@@ -48,8 +62,8 @@ WINDOW = (-160.0, 240.0)
 GREYS = 32
 LEVELS = (0.25, 0.5, 0.75)
 
-Real = Mapping[str, Likeness]
-Number = Callable[[Likeness], float]
+Real = Mapping[str, RealismMeasurements]
+Number = Callable[[RealismMeasurements], float]
 
 
 def main() -> None:
@@ -107,31 +121,31 @@ def numbers() -> dict[str, Number]:
     }
 
 
-def _noise(grid: str, one: Likeness) -> float:
-    return one.grain[grid].sd
+def _noise(grid: str, one: RealismMeasurements) -> float:
+    return one.noise[grid].sd
 
 
-def _neighbour(grid: str, axis: int, one: Likeness) -> float:
-    return one.grain[grid].neighbours[axis]
+def _neighbour(grid: str, axis: int, one: RealismMeasurements) -> float:
+    return one.noise[grid].neighbours[axis]
 
 
-def _texture(scale: int, one: Likeness) -> float:
+def _texture(scale: int, one: RealismMeasurements) -> float:
     return one.texture_sd[scale]
 
 
-def _organ(name: str, one: Likeness) -> float:
+def _organ(name: str, one: RealismMeasurements) -> float:
     return one.organ_hu[name]
 
 
-def _edge(grid: str, side: str, one: Likeness) -> float:
+def _edge(grid: str, side: str, one: RealismMeasurements) -> float:
     return one.edges[grid, side].width_mm
 
 
-def _native_profile(side: str, one: Likeness) -> np.ndarray:
+def _native_profile(side: str, one: RealismMeasurements) -> np.ndarray:
     return one.edges["native", side].profile
 
 
-def table(real: Real, phantoms: Sequence[Likeness]) -> str:
+def table(real: Real, phantoms: Sequence[RealismMeasurements]) -> str:
     """Markdown: a row per number, the real CTs, the phantoms' least, median and most."""
     lines = [f"| | {' | '.join(real)} | phantoms: least, median, most | |", "|---|" + "---|" * (len(real) + 2)]
     for row, number in numbers().items():
@@ -147,7 +161,7 @@ def table(real: Real, phantoms: Sequence[Likeness]) -> str:
     return "\n".join(lines)
 
 
-def likeness_figure(real: Real, phantoms: Sequence[Likeness]) -> Figure:
+def likeness_figure(real: Real, phantoms: Sequence[RealismMeasurements]) -> Figure:
     """Eight panels: noise, its correlation, texture, HU, edges; real CTs over the range of the phantoms."""
     figure = Figure(figsize=(17, 8.2))
     panels = figure.subplots(2, 4)
@@ -159,7 +173,7 @@ def likeness_figure(real: Real, phantoms: Sequence[Likeness]) -> Figure:
 
     strip(panels[0, 0], "noise in the liver", "HU (sd)", {g: f"noise sd, {g}, HU" for g in GRIDS})
     panels[0, 0].set_ylim(bottom=0)
-    _curves(panels[0, 1], LAGS_MM, lambda one: one.grain["native"].in_plane, real, phantoms)
+    _curves(panels[0, 1], LAGS_MM, lambda one: one.noise["native"].in_plane, real, phantoms)
     panels[0, 1].set(title="noise correlation in the slice, native", xlabel="distance, mm", ylabel="correlation")
     along = {f"{axis}\n{g}": f"neighbours' correlation along {axis}, {g}" for g in GRIDS for axis in "ijk"}
     strip(panels[0, 2], "correlation of adjacent voxels", "correlation", along)
@@ -180,7 +194,7 @@ def likeness_figure(real: Real, phantoms: Sequence[Likeness]) -> Figure:
     return figure
 
 
-def _strip(axes: Axes, chosen: Mapping[str, Number], real: Real, phantoms: Sequence[Likeness]) -> None:
+def _strip(axes: Axes, chosen: Mapping[str, Number], real: Real, phantoms: Sequence[RealismMeasurements]) -> None:
     for x, number in enumerate(chosen.values()):
         values = [number(one) for one in phantoms]
         axes.plot([x, x], [np.nanmin(values), np.nanmax(values)], color=PHANTOM_COLOUR, linewidth=9, alpha=0.35)
@@ -193,7 +207,11 @@ def _strip(axes: Axes, chosen: Mapping[str, Number], real: Real, phantoms: Seque
 
 
 def _curves(
-    axes: Axes, x: np.ndarray, curve: Callable[[Likeness], np.ndarray], real: Real, phantoms: Sequence[Likeness]
+    axes: Axes,
+    x: np.ndarray,
+    curve: Callable[[RealismMeasurements], np.ndarray],
+    real: Real,
+    phantoms: Sequence[RealismMeasurements],
 ) -> None:
     lines = np.array([curve(one) for one in phantoms])
     lines = lines[np.isfinite(lines).all(axis=1)]
@@ -234,13 +252,12 @@ def _cuts(specimen: Specimen) -> list[tuple[np.ndarray, float]]:
 
 
 def _save(figure: Figure, path: Path, dpi: int, greys: int | None = None) -> None:
-    """Write aside, then rename. greys: shades kept (noise makes large files)."""
+    """Write a PNG. greys: shades kept (noise makes large files)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, facecolor="black" if greys else "white")
     image: Any = Image.open(buffer).convert("L").quantize(greys) if greys else Image.open(buffer).quantize(64)
-    aside = path.with_name(path.name + ".new")
-    image.save(aside, format="PNG", optimize=True)
-    aside.replace(path)
+    with open_atomic(path) as stream:
+        image.save(stream, format="PNG", optimize=True)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from dissm_engine.bundle import write_bundle
-from dissm_engine.trust import TrustModel
-from training.assembly import trained_model
+from dissm_engine.json_value import JsonObject
 from training.context import RunContext
-from training.evaluate.report import figures_as_markdown
-from training.evaluate.stage import read_report
+from training.evaluate.evaluation_report import read_report
+from training.evaluate.report_tables import figures_as_markdown
+from training.evaluate.trust_fit import read_trust_fit
 from training.figures import latent_figure, trust_figure
-from training.phantom.storage import anatomy_files
+from training.phantom.anatomy_files import anatomy_files
+from training.trained_parts import trained_model
 
 _CARD = """# liver ({preset} preset)
 
@@ -59,14 +58,17 @@ def run_card(context: RunContext) -> None:
 
 
 def _write(context: RunContext, figures: str) -> None:
-    trust = json.loads((context.folder / "trust" / "trust.json").read_text())
-    model = replace(trained_model(context.folder), trust=TrustModel.from_json(trust["model"]))
+    fit = read_trust_fit(context.folder)
+    model = replace(trained_model(context.folder), trust=fit.model)
     livers = len(list((context.folder / "surfaces" / "training").glob("*.npz")))
     anatomies = len(anatomy_files(context.folder))
-    provenance: dict[str, Any] = {
-        "preset": context.preset.model_dump(mode="json"), "seed": context.seed, "training_livers": livers,
-        "anatomies": anatomies, "program": version("dissm-node"),
-    }  # fmt: skip
+    provenance: JsonObject = {
+        "preset": context.preset.model_dump(mode="json"),
+        "seed": context.seed,
+        "training_livers": livers,
+        "anatomies": anatomies,
+        "program": version("dissm-node"),
+    }
     write_bundle(
         context.folder / "bundle",
         model,
@@ -84,7 +86,7 @@ def _write(context: RunContext, figures: str) -> None:
         provenance=provenance,
         figures={
             "latent.png": latent_figure(model.shape),
-            "trust.png": trust_figure(trust["measured"], trust["dsc"], trust["model"]),
+            "trust.png": trust_figure(fit),
         },
     )
 

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +17,9 @@ from rich.logging import RichHandler
 
 from dissm_engine.errors import DissmError, Reason
 from training.context import RunContext
-from training.evaluate.report import tables
-from training.evaluate.stage import REPORT_FILE, judge_bundle, read_report
+from training.evaluate.evaluation_report import REPORT_FILE, read_report
+from training.evaluate.evaluation_stage import judge_bundle
+from training.evaluate.report_tables import tables
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName
@@ -49,10 +52,16 @@ def run(
     ] = None,
     first: Annotated[str | None, typer.Option(help="start at this stage")] = None,
     last: Annotated[str | None, typer.Option(help="stop after this stage")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="end at the next checkpoint after this time; the same command goes on from it")
+    ] = None,
 ) -> None:
     """Train every stage of a preset. Goes on where it was stopped."""
     folder = out or Path("runs") / preset
     context = _context(folder, surfaces, preset, seed, threads, device, liver_label)
+    if max_minutes is not None:
+        end = time.monotonic() + 60 * max_minutes
+        context = replace(context, stop=lambda: time.monotonic() > end)
     folder.mkdir(parents=True, exist_ok=True)
     run_stages(context, first, last)
     if (folder / REPORT_FILE).exists():
@@ -77,7 +86,7 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     judge_bundle(_context(out, surfaces, preset, 2026, threads, device, liver_label), judged)
     if as_json:
-        sys.stdout.write(json.dumps(read_report(out), indent=1) + "\n")
+        sys.stdout.write(json.dumps(read_report(out).to_json(), indent=1) + "\n")
     else:
         _print_report(out)
 

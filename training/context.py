@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +12,24 @@ from dissm_engine.progress import Progress
 from training.presets import Preset
 
 
+def never_stop() -> bool:
+    """Let a run go on to its end."""
+    return False
+
+
 @dataclass(frozen=True)
 class RunContext:
     """One training run.
 
-    folder: the run's folder; every stage keeps its results in a folder of its own below it.
-    surfaces: an npz or folder of meshes, or a folder of label maps. seed: of everything random.
-    threads: processor threads a stage may use.
+    Attributes:
+        folder: The run's folder; every stage keeps its results in a folder of its own below it.
+        surfaces: An npz or folder of meshes, or a folder of label maps.
+        preset: Settings of every stage.
+        seed: Of everything random.
+        threads: Processor threads a stage may use.
+        device: "cpu" or "cuda"; the pose stage always uses the processor.
+        stop: Asked between stages, and between the epochs of a training, whether to end early.
+        progress: Told the name of what is being done and the share of it that is done.
     """
 
     folder: Path
@@ -26,6 +38,7 @@ class RunContext:
     seed: int = 2026
     threads: int = 2
     device: str = "cpu"
+    stop: Callable[[], bool] = never_stop
     progress: Progress = field(default_factory=lambda: LoggedProgress())  # noqa: PLW0108 - defined below
 
     def stage_folder(self, name: str) -> Path:

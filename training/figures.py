@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.model import ShapeModel
-from dissm_engine.trust import TrustModel
+from training.evaluate.trust_fit import TrustFit
 
 _LIGHT = np.array([0.3, -0.9, 0.5]) / np.linalg.norm([0.3, -0.9, 0.5])
 
@@ -24,24 +23,23 @@ def latent_figure(shape: ShapeModel) -> bytes:
     panels = [("mean", np.zeros(1))]
     panels += [(f"component {c + 1}, {s:+d} sd", s * np.eye(2)[c]) for c in range(2) for s in (-2, 2)]
     for column, (title, loadings) in enumerate(panels):
-        axes: Any = figure.add_subplot(1, len(panels), column + 1, projection="3d")
+        axes: Axes3D = figure.add_subplot(1, len(panels), column + 1, projection="3d")
         _draw(axes, shape.mesh(loadings, Pose.at(np.zeros(3)), spacing_mm=4.0))
         axes.set_title(title, fontsize=9)
     return _png(figure)
 
 
-def trust_figure(measured: Sequence[Mapping[str, float]], dsc: Sequence[float], model: Mapping[str, Any]) -> bytes:
-    """PNG: estimated against true DSC of the fits the estimate was made from."""
-    trust = TrustModel.from_json(model)
+def trust_figure(fit: TrustFit) -> bytes:
+    """PNG: estimated against true DSC of the delineations that the estimate was fitted on."""
     figure = Figure(figsize=(5, 5))
     axes = figure.add_subplot()
-    axes.scatter(dsc, [trust.estimate(values) for values in measured], s=12)
+    axes.scatter([pair.dsc for pair in fit.pairs], [fit.model.estimate(pair.findings) for pair in fit.pairs], s=12)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     axes.set(xlabel="true DSC", ylabel="estimated DSC", xlim=(0, 1), ylim=(0, 1))
     return _png(figure)
 
 
-def _draw(axes: Any, mesh: TriangleMesh) -> None:
+def _draw(axes: Axes3D, mesh: TriangleMesh) -> None:
     shade = np.clip(mesh.trimesh.face_normals @ _LIGHT, 0, 1) * 0.75 + 0.25
     colours = shade[:, None] * np.array([0.75, 0.30, 0.25])
     axes.add_collection3d(Poly3DCollection(mesh.vertices[mesh.faces], facecolors=colours))

@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from dissm_engine.errors import Reason
 from training.bundle_stage import run_bundle, run_card
 from training.context import RunContext
-from training.evaluate.calibrate import run_calibrate
-from training.evaluate.stage import run_evaluate, run_generalisation
-from training.evaluate.trust import run_trust
-from training.phantom.stage import run_anatomies
-from training.pose.stage import run_pose
-from training.refine.stage import run_finetune, run_fits, run_refine
-from training.run_record import hold_to_record
-from training.shape.stage import run_shape
-from training.sources.stage import run_surfaces
+from training.errors import RunError
+from training.evaluate.calibration_stage import run_calibrate
+from training.evaluate.evaluation_stage import run_evaluate, run_generalisation
+from training.evaluate.trust_stage import run_trust
+from training.phantom.anatomies_stage import run_anatomies
+from training.pose.pose_stage import run_pose
+from training.refine.refinement_stage import run_finetune, run_fits, run_refine
+from training.run_record import require_recorded_settings
+from training.shape.shape_stage import run_shape
+from training.sources.surfaces_stage import run_surfaces
 
 Stage = Callable[[RunContext], None]
 
@@ -37,16 +39,22 @@ STAGES: Mapping[str, Stage] = {
     "card": run_card,
 }
 
+RUN_STOPPED = Reason(
+    "RUN_STOPPED",
+    "the run was asked to stop and did so after stage {stage}",
+    "run the same command again; it goes on from there",
+)
 _log = logging.getLogger("dissm-train")
 
 
 def run(context: RunContext, first: str | None = None, last: str | None = None) -> None:
     """Every stage from `first` to `last`. A stage that has finished marks itself, and is not run again.
 
-    Raises RunError if the folder was begun with other settings.
+    Raises:
+        RunError: If the folder was begun with other settings, or if the run was asked to stop.
     """
     torch.set_num_threads(context.threads)
-    hold_to_record(context)
+    require_recorded_settings(context)
     names = list(STAGES)
     chosen = names[names.index(first or names[0]) : names.index(last or names[-1]) + 1]
     for name in chosen:
@@ -57,3 +65,5 @@ def run(context: RunContext, first: str | None = None, last: str | None = None) 
         _log.info("%s: seed %d, %d threads", name, context.seed, context.threads)
         STAGES[name](context)
         mark.touch()
+        if context.stop() and name != chosen[-1]:
+            raise RunError(RUN_STOPPED, stage=name)

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from training.phantom.settings import PhantomPreset
-from training.pose.settings import PosePreset
-from training.refine.settings import RefinePreset
-from training.shape.settings import ShapePreset
+from training.phantom.phantom_settings import PhantomPreset
+from training.pose.pose_settings import PosePreset
+from training.refine.refinement_settings import RefinementPreset
+from training.shape.shape_settings import ShapePreset
 
 PresetName = Literal["smoke", "small", "paper"]
 
@@ -23,8 +23,8 @@ class Preset(BaseModel):
     shape: ShapePreset
     phantom: PhantomPreset
     pose: PosePreset
-    refine: RefinePreset
-    finetune: RefinePreset | None
+    refine: RefinementPreset
+    finetune: RefinementPreset | None
     """None: the refinement is not trained on with the pose stage's own results."""
     trust_cases: int
     """Training anatomies on which the estimate of the DSC is fitted, each well and badly delineated."""
@@ -38,21 +38,36 @@ class Preset(BaseModel):
 
 def _smoke() -> Preset:
     return Preset(
-        name="smoke", shape=ShapePreset.smoke(), phantom=PhantomPreset.smoke(), pose=PosePreset.smoke(),
-        refine=RefinePreset.smoke(), finetune=RefinePreset.smoke().finetuning(4), trust_cases=2,
-    )  # fmt: skip
+        name="smoke",
+        shape=ShapePreset.smoke(),
+        phantom=PhantomPreset.smoke(),
+        pose=PosePreset.smoke(),
+        refine=RefinementPreset.smoke(),
+        finetune=RefinementPreset.smoke().finetuning(4),
+        trust_cases=2,
+    )
 
 
 def _small() -> Preset:
     return Preset(
-        name="small", shape=ShapePreset.small(), phantom=PhantomPreset.small(), pose=PosePreset.small(),
-        refine=RefinePreset.small(), finetune=RefinePreset.small().finetuning(4000), trust_cases=24,
-    )  # fmt: skip
+        name="small",
+        shape=ShapePreset.small(),
+        phantom=PhantomPreset.small(),
+        pose=PosePreset.small(),
+        refine=RefinementPreset.small(),
+        finetune=RefinementPreset.small().finetuning(4000),
+        trust_cases=24,
+    )
 
 
 def _paper() -> Preset:
-    refine = RefinePreset.paper()
+    refine = RefinementPreset.paper()
     return Preset(
-        name="paper", shape=ShapePreset.paper(), phantom=PhantomPreset.paper(), pose=PosePreset.paper(),
-        refine=refine, finetune=refine.finetuning(3450, fits_per_anatomy=10), trust_cases=40,
-    )  # fmt: skip
+        name="paper",
+        shape=ShapePreset.paper(),
+        phantom=PhantomPreset.paper(),
+        pose=PosePreset.paper(),
+        refine=refine,
+        finetune=refine.finetuning(3450, fits_per_anatomy=10),
+        trust_cases=40,
+    )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dissm_phantom import Tissue, content_hash, is_liver, with_diaphragm
-from training.evaluate.stage import frozen_phantoms
-from training.phantom.test_phantoms import make_test_phantom
+from training.evaluate.evaluation_stage import frozen_phantoms
+from training.phantom.scanned_phantoms import make_test_phantom
 from training.sources.surfaces import open_source
 
 STEP_MM = 2.0

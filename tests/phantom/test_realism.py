@@ -11,7 +11,7 @@ from scipy.special import erf
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import SignedDistance, Volume, axis_aligned_grid
-from training.phantom.realism import LAGS_MM, NEIGHBOURS, PROFILE_MM, Specimen, edge_width, grain, measure
+from training.phantom.realism import LAGS_MM, NEIGHBOURS, PROFILE_MM, Specimen, edge_width, measure, measure_noise
 
 RADIUS_MM = 40.0
 EDGE_SD_MM = 1.5
@@ -37,7 +37,7 @@ def ball_in_fat(noise_sd: float, texture_sd: float = 0.0, error_mm: float = 0.0)
 
 
 def test_the_noise_is_the_noise_that_was_put_in_and_white_noise_has_no_neighbours() -> None:
-    native = measure(ball_in_fat(noise_sd=12.0, texture_sd=4.0)).grain["native"]
+    native = measure(ball_in_fat(noise_sd=12.0, texture_sd=4.0)).noise["native"]
     assert native.sd == pytest.approx(12.0, rel=0.05)
     assert np.abs(native.neighbours).max() < 0.05
     assert native.in_plane[0] == 1.0
@@ -47,7 +47,7 @@ def test_the_noise_is_the_noise_that_was_put_in_and_white_noise_has_no_neighbour
 def test_correlated_noise_is_seen_along_the_axis_on_which_it_is_correlated() -> None:
     noise = ndimage.gaussian_filter1d(np.random.default_rng(1).standard_normal((60, 60, 60)), 1.0, axis=0)
     volume = Volume((100 * noise).astype(np.float32), np.diag([1.0, 1.0, 1.0, 1.0]))
-    along_i, along_j, along_k = grain(volume, np.ones(noise.shape, dtype=np.bool_)).neighbours
+    along_i, along_j, along_k = measure_noise(volume, np.ones(noise.shape, dtype=np.bool_)).neighbours
     assert along_k == pytest.approx(np.exp(-1 / 4), abs=0.04)
     assert max(abs(along_i), abs(along_j)) < 0.08
 

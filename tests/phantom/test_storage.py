@@ -10,10 +10,10 @@ import trimesh
 
 from dissm_engine.mesh import TriangleMesh
 from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
-from training.phantom.settings import PhantomPreset
-from training.phantom.stage import build_anatomies
-from training.phantom.storage import load_anatomy, save_anatomy
-from training.phantom.test_phantoms import content_hash, make_test_phantom, scanned
+from training.phantom.anatomies_stage import build_anatomies
+from training.phantom.anatomy_files import load_anatomy, save_anatomy
+from training.phantom.phantom_settings import PhantomPreset
+from training.phantom.scanned_phantoms import content_hash, make_test_phantom, scanned
 
 
 def ball() -> TriangleMesh:

@@ -15,7 +15,7 @@ from dissm_engine.volume import Volume
 from tests.pose.toy import Ellipsoids, body_grid, bright_ellipsoid, random_pose, toy_scene
 from training.pose.agent_files import load_agent, save_agent
 from training.pose.curriculum import network_for, train_agent
-from training.pose.settings import PosePreset
+from training.pose.pose_settings import PosePreset
 
 
 def smoke() -> PosePreset:

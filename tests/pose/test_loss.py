@@ -8,11 +8,11 @@ from dissm_engine.pose.correction import RIGID_OUTPUTS, AgentState, StageName, t
 from dissm_engine.pose.observation import ShapeCanvas
 from dissm_engine.pose.similarity import Pose, PoseBatch
 from tests.pose.toy import Ellipsoids, body_grid, toy_scene, true_field
-from training.pose.known import known_states
-from training.pose.loss import agent_loss, distance_error_mm, predicted_sdf_mm
 from training.pose.perturbation import perturbed
+from training.pose.pose_loss import agent_loss, distance_error_mm, predicted_sdf_mm
+from training.pose.pose_settings import PosePreset
 from training.pose.scenes import BAND_MM, distance_samples, pose_from_matrix
-from training.pose.settings import PosePreset
+from training.pose.target_states import target_states
 
 TRUTH = Pose(np.array([10.0, -5.0, 8.0]), np.array([1.1, 1.0, 0.95]), np.eye(3))
 
@@ -67,11 +67,11 @@ def test_scales_beyond_their_limits_are_penalised() -> None:
     large = Pose(TRUTH.translation, np.full(3, 1.9), np.eye(3))
     raw = torch.zeros(1, RIGID_OUTPUTS + 1)
     raw[:, 3:6] = 2.0
-    known = state_at(TRUTH)
+    target = state_at(TRUTH)
     totals = []
     for start in (large, Pose(TRUTH.translation, np.full(3, 2.0), np.eye(3))):
         step = take_step(StageName.SCALE, state_at(start), raw, False)
-        terms = agent_loss(Ellipsoids(), StageName.SCALE, step, samples(), known, torch.ones(1), 0.0, 100.0)
+        terms = agent_loss(Ellipsoids(), StageName.SCALE, step, samples(), target, torch.ones(1), 0.0, 100.0)
         totals.append(float(terms.total))
     assert totals[1] - totals[0] == pytest.approx(3 * 0.1 * np.exp(0.2), rel=0.02)
 
@@ -105,6 +105,6 @@ def test_known_loadings_are_read_from_the_samples(tmp_path: Path) -> None:
     canvas = ShapeCanvas.of(Ellipsoids(), components=1, resolution=36, half_width=1.0)
     rng = np.random.default_rng(4)
     scenes = [toy_scene(tmp_path, number, rng, loading) for number, loading in enumerate((-1.5, 0.0, 1.5))]
-    known = known_states(scenes, canvas)
-    np.testing.assert_allclose(known.loadings[:, 0], [-1.5, 0.0, 1.5], atol=0.4)
-    np.testing.assert_allclose(known.poses.translation[2], scenes[2].known.translation, atol=1e-4)
+    targets = target_states(scenes, canvas)
+    np.testing.assert_allclose(targets.loadings[:, 0], [-1.5, 0.0, 1.5], atol=0.4)
+    np.testing.assert_allclose(targets.poses.translation[2], scenes[2].target_pose.translation, atol=1e-4)

@@ -8,12 +8,12 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_phantom import build_anatomy
 from tests.pose.toy import toy_scene
-from training.phantom.storage import save_anatomy
+from training.phantom.anatomy_files import save_anatomy
 from training.pose.curriculum import split_scenes
+from training.pose.pose_settings import PosePreset
 from training.pose.scene_files import prepare_scenes
 from training.pose.scenes import BAND_MM, Scene
-from training.pose.settings import PosePreset
-from training.shape.livers import AlignedLiver
+from training.shape.aligned_livers import AlignedLiver
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def prepare(folder: Path) -> list[Scene]:
 
 def test_known_pose_and_samples_tell_of_the_same_surface(prepared: tuple[list[Scene], Path]) -> None:
     (scene,) = prepared[0]
-    radius = np.linalg.norm(scene.known.to_reference(scene.samples[:, :3].astype(np.float64)), axis=1)
+    radius = np.linalg.norm(scene.target_pose.to_reference(scene.samples[:, :3].astype(np.float64)), axis=1)
     near = np.abs(scene.samples[:, 3]) < BAND_MM
     np.testing.assert_allclose(radius[near] - 70, scene.samples[near, 3], atol=0.25 * BAND_MM)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import trimesh
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.model import ShapeModel
-from training.shape.settings import ShapePreset
-from training.shape.stage import run_shape
-from training.sources.stage import run_surfaces
+from training.context import never_stop
+from training.shape.shape_settings import ShapePreset
+from training.shape.shape_stage import run_shape
+from training.sources.surfaces_stage import run_surfaces
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class ShapeRun:
     seed: int = 3
     device: str = "cpu"
     progress: Progress = field(default=no_progress)
+    stop: Callable[[], bool] = never_stop
 
 
 def lobed_body(rng: np.random.Generator) -> TriangleMesh:

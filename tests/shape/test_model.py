@@ -16,9 +16,9 @@ from dissm_engine.shape.fit import FREE_CODE, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
 from dissm_engine.volume import Grid, axis_aligned_grid
 from tests.shape.conftest import ShapeRun
-from training.shape.livers import load_livers
-from training.shape.settings import ShapePreset
-from training.sources.stage import load_surfaces
+from training.shape.aligned_livers import load_livers
+from training.shape.shape_settings import ShapePreset
+from training.sources.surfaces_stage import load_surfaces
 
 OBLIQUE = Pose(
     np.array([12.0, -30.0, 7.0]),
@@ -173,7 +173,12 @@ def test_paper_preset_is_table_4_and_the_network_of_park() -> None:
     assert shapes == [(512, 259), (512, 512), (512, 512), (253, 512), *[(512, 512)] * 4]
     assert decoder(torch.rand(2, 5, 3), torch.rand(2, 256)).shape == (2, 5)
     assert (preset.epochs, preset.batch_size, preset.samples_per_step, preset.latent_size) == (2000, 6, 30_000, 256)
-    assert (preset.latent_rate, preset.decoder_rate, preset.dropout, preset.weight_decay) == (1e-3, 5e-4, 0.2, 1e-4)
+    assert (preset.code_learning_rate, preset.decoder_learning_rate, preset.dropout, preset.weight_decay) == (
+        1e-3,
+        5e-4,
+        0.2,
+        1e-4,
+    )
     assert preset.prior_weight * 30_000 == pytest.approx(1 / 100**2)
 
 

@@ -13,14 +13,17 @@ from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.distance import signed_distance_to_mesh, surface_distance_mm, surface_points
 from dissm_engine.shape.latent import LatentSpace
 from tests.shape.conftest import Sections, ShapeRun, lobed_body
+from training.metrics_file import MetricsFile
+from training.shape.aligned_livers import load_alignment
 from training.shape.alignment import align, register
-from training.shape.autodecoder import AutoDecoder, train_epoch
+from training.shape.autodecoder import AutoDecoder, AutoDecoderTraining
 from training.shape.generalisation import generalisation
 from training.shape.sampling import Samples, sample_shape
-from training.shape.settings import ShapePreset
-from training.shape.stage import run_shape
+from training.shape.shape_settings import ShapePreset
+from training.shape.shape_stage import run_shape
 from training.sources.repair import decimated
-from training.sources.stage import load_surfaces, run_surfaces
+from training.sources.surfaces_stage import load_surfaces, run_surfaces
+from training.training_loop import TrainingLoop
 
 
 def test_signed_distance_library_agrees_with_brute_force() -> None:
@@ -113,21 +116,35 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
 ) -> None:
     names = sorted(load_surfaces(finished_run.folder))
     samples = Samples.read(finished_run.folder / "shape" / "samples", names)
-    settings = preset.model_copy(update={"epochs": 6, "dropout": 0.1, "batch_size": 5})
+    alignment = load_alignment(finished_run.folder / "shape")
+    settings = preset.model_copy(update={"epochs": 6, "dropout": 0.1, "batch_size": 5, "checkpoint_every": 3})
 
-    def epochs(state: AutoDecoder, count: int) -> AutoDecoder:
-        for _ in range(count):
-            train_epoch(state, samples, settings, seed=1)
-        return state
+    def training(folder: Path, seed_of_weights: int) -> TrainingLoop:
+        folder.mkdir(exist_ok=True)
+        task = AutoDecoderTraining(samples, alignment, settings, 1, folder)
+        if seed_of_weights != 1:
+            task.model.load_state_dict(AutoDecoder(len(names), settings, seed_of_weights).state_dict())
+        metrics = MetricsFile(folder / "metrics.jsonl", "shape")
+        return TrainingLoop(task, task.loop_settings, folder / "training_state.pt", metrics)
 
-    straight = epochs(AutoDecoder.fresh(len(names), settings, 1), 6)
-    epochs(AutoDecoder.fresh(len(names), settings, 1), 3).save(tmp_path)
-    resumed = AutoDecoder.fresh(len(names), settings, 2)
-    assert resumed.restore(tmp_path)
-    epochs(resumed, 3)
-    assert torch.equal(straight.codes, resumed.codes)
-    for name, weight in straight.decoder.state_dict().items():
-        assert torch.equal(weight, resumed.decoder.state_dict()[name]), name
+    class Killed(Exception):
+        pass
+
+    def kill_in_the_fifth_epoch(done: float) -> None:
+        if done > 4 / 6:
+            raise Killed
+
+    straight = training(tmp_path / "straight", 1)
+    straight.run(lambda _: None)
+    with pytest.raises(Killed):
+        training(tmp_path / "resumed", 1).run(kill_in_the_fifth_epoch)
+    resumed = training(tmp_path / "resumed", 2)
+    assert resumed.epoch == 3
+    resumed.run(lambda _: None)
+    ours = resumed.task.model.state_dict()
+    assert "codes" in ours
+    for name, weight in straight.task.model.state_dict().items():
+        assert torch.equal(weight, ours[name]), name
 
 
 def test_a_finished_stage_does_nothing_again(finished_run: ShapeRun) -> None:
@@ -146,8 +163,8 @@ def test_weight_norm_eikonal_and_step_schedule_train_and_export(
 ) -> None:
     settings = preset.model_copy(
         update={
-            "most_shapes": 3,
-            "most_held_out": 1,
+            "max_shapes": 3,
+            "max_held_out": 1,
             "epochs": 4,
             "checkpoint_every": 2,
             "align_to": "anchor",
@@ -173,5 +190,5 @@ def test_generalisation_table_has_a_row_for_each_freedom(finished_run: ShapeRun,
     held_out = load_surfaces(finished_run.folder, "held_out")
     table = generalisation(model, dict(list(held_out.items())[:2]), tmp_path)
     assert list(table) == ["mean shape", "all", "free code"]
-    assert table["all"]["mean_assd_mm"] < table["mean shape"]["mean_assd_mm"]
-    assert set(table["all"]["livers"]) == set(list(held_out)[:2])
+    assert table["all"].mean_assd_mm < table["mean shape"].mean_assd_mm
+    assert set(table["all"].livers) == set(list(held_out)[:2])

@@ -8,7 +8,8 @@ from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import axis_aligned_grid
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 from training.refine.crops import LiverCrop, class_table, draw_sample
-from training.refine.loss import (
+from training.refine.prior_errors import PriorErrors, perturbed_prior
+from training.refine.refinement_loss import (
     RefinementBatch,
     RefinementLossWeights,
     eikonal_term,
@@ -16,9 +17,8 @@ from training.refine.loss import (
     refinement_loss,
     surface_term,
 )
-from training.refine.prior import PriorErrors, wrong_prior
-from training.refine.settings import RefinePreset
-from training.refine.trainer import RefinementTrainer
+from training.refine.refinement_settings import RefinementPreset
+from training.refine.refinement_trainer import RefinementTraining
 
 
 def ball_crop() -> LiverCrop:
@@ -74,7 +74,7 @@ def test_priors_drawn_wrong_are_wrong_by_millimetres_but_not_lost() -> None:
     truth = torch.from_numpy(crop.liver_mm.astype(np.float32))
     errors = []
     for seed in range(12):
-        prior = wrong_prior(truth, (6, 6, 6), 48, 2.0, PriorErrors(), np.random.default_rng(seed))
+        prior = perturbed_prior(truth, (6, 6, 6), 48, 2.0, PriorErrors(), np.random.default_rng(seed))
         near = truth[6:54, 6:54, 6:54].abs() < 2
         errors.append(float(prior[near].abs().mean()))
     assert 2 < np.mean(errors) < 12
@@ -86,7 +86,7 @@ def test_without_errors_the_prior_is_the_truth() -> None:
     crop = ball_crop()
     truth = torch.from_numpy(crop.liver_mm.astype(np.float32))
     for seed in range(4):
-        prior = wrong_prior(truth, (6, 6, 6), 48, 2.0, none, np.random.default_rng(seed))
+        prior = perturbed_prior(truth, (6, 6, 6), 48, 2.0, none, np.random.default_rng(seed))
         near = truth[6:54, 6:54, 6:54].abs() < 10
         assert (prior - truth[6:54, 6:54, 6:54])[near].abs().max() < 0.3
 
@@ -99,19 +99,18 @@ def test_every_liver_tissue_is_liver_to_the_tissue_head() -> None:
 
 
 def test_a_sample_is_the_same_for_the_same_seed() -> None:
-    preset = RefinePreset.smoke()
+    preset = RefinementPreset.smoke()
     first, second = (draw_sample([ball_crop()], preset, class_table(), np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(first.hu, second.hu)
     assert torch.equal(first.prior_mm, second.prior_mm)
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    preset = RefinePreset.smoke().model_copy(update={"steps": 6, "checkpoint_every": 3, "native_half": False})
+    preset = RefinementPreset.smoke().model_copy(update={"steps": 6, "checkpoint_every": 3, "bfloat16": False})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    uninterrupted = RefinementTrainer(preset, [ball_crop()], 7, whole)
-    uninterrupted.train(lambda *_: None)
+    uninterrupted = RefinementTraining(preset, [ball_crop()], 7, whole).train(lambda *_: None)
 
     class Killed(Exception):
         pass
@@ -121,8 +120,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) 
             raise Killed
 
     with pytest.raises(Killed):
-        RefinementTrainer(preset, [ball_crop()], 7, broken).train(kill_at_five)
-    resumed = RefinementTrainer(preset, [ball_crop()], 7, broken)
-    resumed.train(lambda *_: None)
-    for ours, theirs in zip(resumed.average.parameters(), uninterrupted.average.parameters(), strict=True):
+        RefinementTraining(preset, [ball_crop()], 7, broken).train(kill_at_five)
+    resumed = RefinementTraining(preset, [ball_crop()], 7, broken).train(lambda *_: None)
+    for ours, theirs in zip(resumed.parameters(), uninterrupted.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)

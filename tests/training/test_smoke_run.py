@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from dissm_engine.bundle import Bundle
 from training.cli import app, published_surfaces
 from training.context import RunContext
-from training.evaluate.stage import frozen_phantoms, judge_bundle
+from training.evaluate.evaluation_stage import judge_bundle
+from training.evaluate.frozen_phantoms import frozen_phantoms
 from training.pipeline import STAGES, run
 from training.presets import Preset
 from training.sources.held_out import split_held_out
@@ -120,10 +121,10 @@ def test_without_surfaces_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.
 def test_every_frozen_phantom_is_of_a_liver_kept_out(shared_data: Path) -> None:
     training, held_out = split_held_out(open_source(shared_data / "amos_livers_watertight_lps.npz", (6,)).load())
     frozen = frozen_phantoms()
-    assert Counter(entry["edition"] for entry in frozen) == {1: 20, 2: 8, 3: 8}
-    assert {entry["liver"] for entry in frozen} == set(held_out)
-    assert not {entry["liver"] for entry in frozen} & set(training)
-    assert len({entry["sha256"] for entry in frozen}) == 36
+    assert Counter(entry.edition for entry in frozen) == {1: 20, 2: 8, 3: 8}
+    assert {entry.liver for entry in frozen} == set(held_out)
+    assert not {entry.liver for entry in frozen} & set(training)
+    assert len({entry.sha256 for entry in frozen}) == 36
 
 
 def test_an_unknown_preset_is_named_in_one_line(tmp_path: Path) -> None:

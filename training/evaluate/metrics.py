@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import point_cloud_utils
 import trimesh
 
+from dissm_engine.json_value import JsonObject
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.surface import mesh_of
 from dissm_engine.volume import Grid, SignedDistance, axis_aligned_grid
@@ -19,11 +22,26 @@ _GRID_MM = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """dsc: 0...1 on a 2 mm grid. assd_mm: mean of all surface distances, both ways. hd95_mm: their 95th percentile."""
+    """How well two surfaces agree.
+
+    Attributes:
+        dsc: Dice similarity coefficient, 0 to 1, on a 2 mm grid.
+        assd_mm: Average symmetric surface distance: the mean of all surface distances, both ways.
+        hd95_mm: The 95th percentile of the same distances.
+    """
 
     dsc: float
     assd_mm: float
     hd95_mm: float
+
+    def to_json(self) -> JsonObject:
+        """The fields by their names."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Agreement:
+        """The inverse of `to_json`. Raises TypeError if a field is missing or unknown."""
+        return Agreement(**content)
 
 
 NOTHING_FOUND = Agreement(0.0, float("inf"), float("inf"))

@@ -27,9 +27,9 @@ _CORE_MM = 12.0
 _ORGAN_RIM_VOXELS = 2
 _HIGH_PASS_MM = 3.0
 _VESSEL_HU = 25.0
-_LEAST_VOXELS = 40
-_LEAST_PROFILES = 30
-_MOST_VERTICES = 4000
+_MIN_VOXELS = 40
+_MIN_PROFILES = 30
+_MAX_VERTICES = 4000
 _TEN_TO_NINETY = 2.563
 """Width of a Gaussian edge from 10 % to 90 % of its step, in standard deviations."""
 
@@ -74,7 +74,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Grain:
+class Noise:
     """Noise of the liver on one grid.
 
     sd: of the high-passed HU. neighbours: correlation of adjacent voxels along (i, j, k). in_plane: correlation at
@@ -88,14 +88,14 @@ class Grain:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class RealismMeasurements:
     """What is measured on a specimen, on its "native" voxels and at "2 mm".
 
     texture_sd: HU sd left in the liver after smoothing by each of `SCALES_MM` (sd of the filter), at 2 mm. organ_hu:
     medians. edges: by grid and by neighbour of the liver. A missing organ is NaN, an edge seldom seen has width NaN.
     """
 
-    grain: Mapping[str, Grain]
+    noise: Mapping[str, Noise]
     texture_sd: tuple[float, ...]
     organ_hu: Mapping[str, float]
     edges: Mapping[tuple[str, str], Edge]
@@ -110,11 +110,14 @@ def phantom_specimen(name: str, liver: TriangleMesh, seed: int) -> Specimen:
     return Specimen(name, phantom.volume, anatomy.liver, class_table()[anatomy.labels], anatomy.liver_mesh)
 
 
-def measure(specimen: Specimen) -> Likeness:
+def measure(specimen: Specimen) -> RealismMeasurements:
     """Everything that is compared."""
     scans = {"native": specimen.native, "2 mm": specimen.working}
-    return Likeness(
-        grain={grid: grain(volume, _depth(specimen.liver, volume.grid) > _CORE_MM) for grid, volume in scans.items()},
+    return RealismMeasurements(
+        noise={
+            grid: measure_noise(volume, _depth(specimen.liver, volume.grid) > _CORE_MM)
+            for grid, volume in scans.items()
+        },
         texture_sd=texture(specimen.working, specimen.liver.mm),
         organ_hu=organ_hu(specimen),
         edges={
@@ -125,7 +128,7 @@ def measure(specimen: Specimen) -> Likeness:
     )
 
 
-def grain(volume: Volume, core: npt.NDArray[np.bool_]) -> Grain:
+def measure_noise(volume: Volume, core: npt.NDArray[np.bool_]) -> Noise:
     """Noise inside `core` [K, J, I], away from vessels and lesions.
 
     Only what varies within a slice over less than about 3 mm counts, whatever the voxels' size.
@@ -148,7 +151,7 @@ def grain(volume: Volume, core: npt.NDArray[np.bool_]) -> Grain:
         for axis in (0, 1)
     ]
     neighbours = (correlation(2, 1), correlation(1, 1), correlation(0, 1))
-    return Grain(variance**0.5, neighbours, np.mean(curves, axis=0), (spacing[0], spacing[1], spacing[2]))
+    return Noise(variance**0.5, neighbours, np.mean(curves, axis=0), (spacing[0], spacing[1], spacing[2]))
 
 
 def texture(volume: Volume, liver_mm: npt.NDArray[np.float32]) -> tuple[float, ...]:
@@ -172,7 +175,7 @@ def organ_hu(specimen: Specimen) -> dict[str, float]:
     medians = {"liver": float(np.median(hu[specimen.liver.mm < -_CORE_MM]))}
     for kind in _ORGANS:
         inner = ndimage.binary_erosion((specimen.tissue == kind) & away, iterations=_ORGAN_RIM_VOXELS)
-        seen = np.count_nonzero(inner) >= _LEAST_VOXELS
+        seen = np.count_nonzero(inner) >= _MIN_VOXELS
         medians[kind.name.lower()] = float(np.median(hu[inner])) if seen else float("nan")
     return medians
 
@@ -183,7 +186,7 @@ def edge(volume: Volume, surface: TriangleMesh, beyond_hu: tuple[float, float]) 
     surface: LPS mm, near the edge. Every profile is centred on its own half height, so that an error of the surface
     does not count as blur.
     """
-    chosen = np.random.default_rng(0).permutation(len(surface.vertices))[:_MOST_VERTICES]
+    chosen = np.random.default_rng(0).permutation(len(surface.vertices))[:_MAX_VERTICES]
     along = surface.vertices[chosen, None] + surface.normals[chosen, None] * PROFILE_MM[:, None]
     profiles = sample_at_lps(volume.hu, volume.grid, along, outside=np.nan).astype(np.float64)
     profiles = profiles[np.isfinite(profiles).all(axis=1)]
@@ -191,7 +194,7 @@ def edge(volume: Volume, surface: TriangleMesh, beyond_hu: tuple[float, float]) 
     unlike = np.abs(bright - np.median(bright)) > _VESSEL_HU
     uneven = np.ptp(ndimage.gaussian_filter1d(profiles[:, PROFILE_MM > 6], 4, axis=1), axis=1) > 0.25 * (bright - dark)
     wanted = (dark > beyond_hu[0]) & (dark < beyond_hu[1]) & ~unlike & ~uneven
-    if np.count_nonzero(wanted) < _LEAST_PROFILES:
+    if np.count_nonzero(wanted) < _MIN_PROFILES:
         return Edge(np.full(len(PROFILE_MM), np.nan), float("nan"), int(np.count_nonzero(wanted)))
     share = (profiles[wanted] - dark[wanted, None]) / (bright - dark)[wanted, None]
     mean = np.mean([_centred(line) for line in share], axis=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from dissm_engine.atomic_file import atomic_path, write_json
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.pose.architecture import AgentArchitecture
 
@@ -15,12 +16,10 @@ DESCRIPTION_FILE = "agent.json"
 
 
 def save_agent(folder: Path, agent: PoseAgent) -> None:
-    """Both files, each aside then renamed."""
-    weights, description = folder / f"{WEIGHTS_FILE}.partial", folder / f"{DESCRIPTION_FILE}.partial"
-    save_file(agent.state_tensors(), weights)
-    description.write_text(json.dumps(agent.architecture().to_json(), indent=1))
-    weights.replace(folder / WEIGHTS_FILE)
-    description.replace(folder / DESCRIPTION_FILE)
+    """Write weights and description."""
+    with atomic_path(folder / WEIGHTS_FILE) as path:
+        save_file(agent.state_tensors(), path)
+    write_json(folder / DESCRIPTION_FILE, agent.architecture().to_json())
 
 
 def load_agent(folder: Path) -> PoseAgent:

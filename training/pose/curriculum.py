@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from dissm_engine.atomic_file import atomic_path
 from dissm_engine.pose.agent import PoseAgent, StageNetwork, encoder_for
 from dissm_engine.pose.architecture import SearchSettings
 from dissm_engine.pose.correction import AgentState, StageName
 from dissm_engine.pose.encoder import ResidualEncoder
 from dissm_engine.pose.observation import CoarseImage, ImplicitShape, ShapeCanvas
+from dissm_engine.progress import Progress
+from training.context import never_stop
+from training.metrics_file import MetricsFile
 from training.pose.agent_files import save_agent
+from training.pose.pose_settings import PosePreset
+from training.pose.pose_trainer import StageTraining, Starts
 from training.pose.scenes import Scene
-from training.pose.settings import PosePreset
-from training.pose.trainer import StageTrainer, Starts
+from training.training_loop import TrainingLoop
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_SUFFIX = "training_state.pt"
 _START_MARGIN = 0.1
 
 
@@ -31,9 +38,13 @@ def train_agent(
     scenes: Sequence[Scene],
     preset: PosePreset,
     seed: int,
-    progress: Callable[[str, float], None],
+    progress: Progress,
+    stop: Callable[[], bool] = never_stop,
 ) -> PoseAgent:
-    """Train the four stages on scenes; the finished agent also lies in `folder`."""
+    """Train the four stages on scenes; the finished agent also lies in `folder`.
+
+    Raises RunError if `stop` said to end early.
+    """
     training, validation = split_scenes(scenes, preset.validation_livers)
     log.info("%d training scenes, %d validation scenes, seed %d", len(training), len(validation), seed)
     canvas = _canvas(folder / "canvas.safetensors", shape, preset)
@@ -42,12 +53,14 @@ def train_agent(
     for number, name in enumerate(StageName):
         torch.manual_seed(seed)
         network = network_for(name, preset, stages[-1].encoder if stages else None)
-        trainer = StageTrainer(network, shape, canvas, preset, training, validation)
-        trainer.run(folder, starts, seed, lambda done, name=name: progress(f"pose {name}", done))  # type: ignore[misc]
+        task = StageTraining(network, shape, canvas, preset, training, validation, starts, seed)
+        metrics = MetricsFile(folder / "metrics.jsonl", name.value)
+        loop = TrainingLoop(task, task.loop_settings, folder / f"{name}.{CHECKPOINT_SUFFIX}", metrics)
+        loop.run(partial(progress, f"pose {name}"), stop)
         stages.append(network)
         save_agent(folder, PoseAgent(stages, canvas, SearchSettings()))
         if number + 1 < len(StageName):
-            starts = _continued(trainer.settle(starts, np.random.default_rng(seed)))
+            starts = _continued(task.final_states(np.random.default_rng(seed)))
     return PoseAgent(stages, canvas, SearchSettings())
 
 
@@ -74,7 +87,7 @@ def _first_starts(training: Sequence[Scene], preset: PosePreset) -> Starts:
     """Anywhere in the field of view, or the training set's mean place in it (Table 1, first row)."""
     if preset.start == "mean":
         offsets = [
-            torch.from_numpy(scene.known.translation).float() - scene.image().box_lps().mean(dim=0)
+            torch.from_numpy(scene.target_pose.translation).float() - scene.image().box_lps().mean(dim=0)
             for scene in training
         ]
         mean = torch.stack(offsets).mean(dim=0)
@@ -97,9 +110,9 @@ def _canvas(path: Path, shape: ImplicitShape, preset: PosePreset) -> ShapeCanvas
     """The shape model's canvas; drawn once, then read."""
     if not path.exists():
         canvas = ShapeCanvas.of(shape, preset.components, preset.canvas_resolution)
-        aside = path.with_suffix(".partial")
         half_width = torch.tensor(canvas.half_width_mm, dtype=torch.float64)
-        save_file({"mean_mm": canvas.mean_mm, "basis_mm": canvas.basis_mm, "half_width_mm": half_width}, aside)
-        aside.replace(path)
+        with atomic_path(path) as partial_path:
+            tensors = {"mean_mm": canvas.mean_mm, "basis_mm": canvas.basis_mm, "half_width_mm": half_width}
+            save_file(tensors, partial_path)
     stored = load_file(path)
     return ShapeCanvas(stored["mean_mm"], stored["basis_mm"], float(stored["half_width_mm"]))

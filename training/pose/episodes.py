@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.pose.settings import Episodes
+from training.pose.pose_settings import Episodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dissm_engine.pose.correction import LOADING_LIMIT, AgentState
-from training.pose.settings import PerturbationRange
+from training.pose.pose_settings import PerturbationRange
 
 
 def perturbed(

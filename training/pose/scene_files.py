@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.pose.similarity import Pose
 from dissm_phantom import Appearance, randomise_appearance, render_hu, with_diaphragm, with_lesions
-from training.phantom.storage import StoredAnatomy, load_anatomy
+from training.phantom.anatomy_files import StoredAnatomy, load_anatomy
+from training.pose.pose_settings import PosePreset
 from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
-from training.pose.settings import PosePreset
-from training.shape.livers import AlignedLiver
+from training.shape.aligned_livers import AlignedLiver
 
 _NOISE_LEFT = 0.35
 """Of the scanner's noise after averaging its voxels to the painted spacing."""
@@ -51,16 +52,18 @@ def _write_scene(path: Path, anatomy: StoredAnatomy, aligned: Pose, preset: Pose
     labels = np.ascontiguousarray(anatomy.labels[::step, ::step, ::step])
     liver_mm = np.ascontiguousarray(anatomy.liver.mm[::step, ::step, ::step]).astype(np.float32)
     for number in range(preset.paints):
-        np.save(_paint_path(path, number), _painted(labels, liver_mm, float(grid.spacing[0]), rng))
-    aside = path.with_name(f"{path.stem}.partial.npz")
-    np.savez(
-        aside,
-        liver=np.array(anatomy.liver_name),
-        voxel_from_lps=grid.voxel_from_lps,
-        samples=distance_samples(anatomy.liver, preset.pool_points, rng),
-        image_from_reference=anatomy.body_from_liver @ aligned.image_from_reference,
-    )
-    aside.replace(path)
+        painted = _painted(labels, liver_mm, float(grid.spacing[0]), rng)
+        with open_atomic(_paint_path(path, number)) as stream:
+            np.save(stream, painted)
+    samples = distance_samples(anatomy.liver, preset.pool_points, rng)
+    with open_atomic(path) as stream:
+        np.savez(
+            stream,
+            liver=np.array(anatomy.liver_name),
+            voxel_from_lps=grid.voxel_from_lps,
+            samples=samples,
+            image_from_reference=anatomy.body_from_liver @ aligned.image_from_reference,
+        )
 
 
 def _painted(
@@ -72,7 +75,8 @@ def _painted(
     worn = with_diaphragm(labels, liver_mm, spacing_mm, rng)
     diseased = with_lesions(worn, liver_mm, spacing_mm, rng)
     hu = render_hu(diseased, spacing_mm, averaged, rng, liver_mm)
-    return ndimage.gaussian_filter(hu, _ANTIALIAS_VOXELS).round().astype(np.int16)
+    averaged_hu = ndimage.gaussian_filter(hu, _ANTIALIAS_VOXELS)
+    return np.asarray(averaged_hu.round(), dtype=np.int16)
 
 
 def _read_scene(path: Path, paints: int) -> Scene:

@@ -29,14 +29,14 @@ class Scene:
 
     liver: name of the surface it was built around. paints: files of int16 HU [K, J, I], one an appearance.
     voxel_from_lps: float64 [4, 4] of the painted grid. samples: float32 [P, 4], LPS mm and true signed distance in mm.
-    known: pose of the shape model in this body, as far as alignment and placement tell.
+    target_pose: pose of the shape model in this body, as far as alignment and placement tell.
     """
 
     liver: str
     paints: tuple[Path, ...]
     voxel_from_lps: npt.NDArray[np.float64]
     samples: npt.NDArray[np.float32]
-    known: Pose
+    target_pose: Pose
 
     def image(self, rng: np.random.Generator | None = None, fields_of_view: bool = False) -> CoarseImage:
         """The first appearance as it is, or a random one with random brightness, gain and, if asked, field of view."""

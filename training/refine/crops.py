@@ -20,9 +20,9 @@ from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.lesions import with_lesions
 from dissm_phantom.rendering import render_hu
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
-from training.phantom.storage import load_anatomy
-from training.refine.prior import PriorErrors, wrong_prior
-from training.refine.settings import RefinePreset
+from training.phantom.anatomy_files import load_anatomy
+from training.refine.prior_errors import PriorErrors, perturbed_prior
+from training.refine.refinement_settings import RefinementPreset
 
 _MARGIN_MM = 44.0
 _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
@@ -33,12 +33,18 @@ _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
     TissueClass.KIDNEY: (Tissue.KIDNEY_CORTEX, Tissue.KIDNEY_MEDULLA, Tissue.RENAL_PELVIS),
     TissueClass.SPLEEN: (Tissue.SPLEEN,),
     TissueClass.GUT: (
-        Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT, Tissue.STOMACH_CONTRAST, Tissue.BOWEL_WALL,
-        Tissue.BOWEL_CONTENT, Tissue.BOWEL_CONTRAST, Tissue.STOOL, Tissue.GUT_GAS,
+        Tissue.STOMACH_WALL,
+        Tissue.STOMACH_CONTENT,
+        Tissue.STOMACH_CONTRAST,
+        Tissue.BOWEL_WALL,
+        Tissue.BOWEL_CONTENT,
+        Tissue.BOWEL_CONTRAST,
+        Tissue.STOOL,
+        Tissue.GUT_GAS,
     ),
     TissueClass.FLUID: (Tissue.ASCITES, Tissue.EFFUSION, Tissue.GALLBLADDER),
     TissueClass.MUSCLE: (Tissue.MUSCLE, Tissue.INTERCOSTAL, Tissue.DIAPHRAGM),
-}  # fmt: skip
+}
 
 
 def class_table() -> npt.NDArray[np.uint8]:
@@ -103,7 +109,7 @@ def _liver_box(liver_mm: npt.NDArray[np.floating], spacing: float, tile: int) ->
 
 
 def draw_sample(
-    crops: Sequence[LiverCrop], preset: RefinePreset, table: npt.NDArray[np.uint8], rng: np.random.Generator
+    crops: Sequence[LiverCrop], preset: RefinementPreset, table: npt.NDArray[np.uint8], rng: np.random.Generator
 ) -> RefinementSample:
     """One painted patch near the surface of a random liver."""
     crop = crops[int(rng.integers(len(crops)))]
@@ -129,14 +135,16 @@ def draw_sample(
     )
 
 
-def _draw_prior(crop: LiverCrop, start: tuple[int, int, int], preset: RefinePreset, rng: np.random.Generator) -> Tensor:
+def _draw_prior(
+    crop: LiverCrop, start: tuple[int, int, int], preset: RefinementPreset, rng: np.random.Generator
+) -> Tensor:
     if not crop.fits or rng.random() >= preset.fit_share:
-        return wrong_prior(
+        return perturbed_prior(
             torch.from_numpy(crop.liver_mm.astype(np.float32)), start, preset.tile, crop.spacing, preset.errors, rng
         )
     fit = torch.from_numpy(crop.fits[int(rng.integers(len(crop.fits)))].astype(np.float32))
     mild = PriorErrors(shift_mm=2, rotation_degrees=2, scale=0.02, warp_mm=4, blur_mm=3, offset_mm=0.7, lump_share=0.1)
-    return wrong_prior(fit, start, preset.tile, crop.spacing, mild, rng)
+    return perturbed_prior(fit, start, preset.tile, crop.spacing, mild, rng)
 
 
 def _patch_start(crop: LiverCrop, n: int, rng: np.random.Generator) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh
 from dissm_engine.shape.meshing import mesh_of_field
 from dissm_engine.volume import SignedDistance, axis_aligned_grid
-from training.shape.settings import ShapePreset
+from training.shape.shape_settings import ShapePreset
 from training.sources.repair import decimated
 
 Points = npt.NDArray[np.float64]

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh, surface_points
 from training.shape.alignment import Alignment
-from training.shape.settings import ShapePreset
+from training.shape.shape_settings import ShapePreset
 
 
 def sample_shape(mesh: TriangleMesh, preset: ShapePreset, rng: np.random.Generator) -> npt.NDArray[np.float16]:
@@ -49,10 +50,8 @@ def sample_all(
         path = folder / f"{name}.npy"
         if not path.exists():
             pairs = sample_shape(alignment.canonical(name, mesh), preset, np.random.default_rng([seed, index]))
-            aside = path.with_suffix(".partial")
-            with aside.open("wb") as stream:
+            with open_atomic(path) as stream:
                 np.save(stream, pairs)
-            aside.replace(path)
         progress("sample", (index + 1) / len(meshes))
 
 

@@ -54,7 +54,7 @@ def surface_of_mask(mask: npt.NDArray[np.bool_], grid: Grid) -> TriangleMesh:
     field, part = _between_slices(boxed, part)
     spacing_kji = part.spacing[::-1]
     smooth = ndimage.gaussian_filter(field, SMOOTHING_MM / spacing_kji)
-    vertices_kji, faces, _, _ = marching_cubes(smooth, 0.5)
+    vertices_kji, faces, _, _ = marching_cubes(smooth, 0.5)  # type: ignore[no-untyped-call]  # untyped in skimage
     mesh = TriangleMesh(part.to_lps(vertices_kji[:, ::-1]), faces.astype(np.int64))
     return mesh if mesh.volume_ml > 0 else TriangleMesh(mesh.vertices, mesh.faces[:, ::-1].copy())
 
@@ -87,8 +87,10 @@ def _slice_distance(plane: npt.NDArray[np.bool_], sampling: tuple[float, float])
 
 def _lps_from_voxel(image: SimpleITK.Image) -> npt.NDArray[np.float64]:
     affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
+    direction = np.array(image.GetDirection())  # type: ignore[no-untyped-call]  # untyped in SimpleITK
+    spacing = np.array(image.GetSpacing())  # type: ignore[no-untyped-call]  # untyped in SimpleITK
+    affine[:3, :3] = direction.reshape(3, 3) * spacing
+    affine[:3, 3] = image.GetOrigin()  # type: ignore[no-untyped-call]  # untyped in SimpleITK
     return affine
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.mesh import TriangleMesh
 from training.sources.surfaces import LazySurfaces
 
@@ -62,8 +63,6 @@ def read_mesh(path: Path) -> TriangleMesh:
 
 
 def write_mesh(path: Path, mesh: TriangleMesh) -> None:
-    """One mesh to npz (float32 `vertices`, int32 `faces`), aside then renamed."""
-    aside = path.with_suffix(".partial")
-    with aside.open("wb") as stream:
+    """Write one mesh to npz (float32 `vertices`, int32 `faces`)."""
+    with open_atomic(path) as stream:
         np.savez_compressed(stream, vertices=mesh.vertices.astype(np.float32), faces=mesh.faces.astype(np.int32))
-    aside.replace(path)

@@ -13,7 +13,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import axis_aligned_grid
 
 REMESH_SPACING_MM = 1.5
-_SMALLEST_MESH = 200
+_MIN_FACES = 200
 
 
 def repaired(mesh: TriangleMesh) -> TriangleMesh:
@@ -35,13 +35,14 @@ def smoothed(mesh: TriangleMesh, iterations: int) -> TriangleMesh:
     if iterations == 0:
         return mesh
     work = trimesh.Trimesh(mesh.vertices.copy(), mesh.faces, process=False)
-    trimesh.smoothing.filter_taubin(work, lamb=0.5, nu=0.53, iterations=iterations)
+    smooth = trimesh.smoothing.filter_taubin
+    smooth(work, lamb=0.5, nu=0.53, iterations=iterations)  # type: ignore[no-untyped-call]  # untyped in trimesh
     return TriangleMesh(np.asarray(work.vertices, dtype=np.float64), mesh.faces)
 
 
 def decimated(mesh: TriangleMesh, share: float) -> TriangleMesh:
     """Quadric edge collapse to `share` of the faces, never below a few hundred."""
-    faces = max(int(len(mesh.faces) * share), _SMALLEST_MESH)
+    faces = max(int(len(mesh.faces) * share), _MIN_FACES)
     if faces >= len(mesh.faces):
         return mesh
     vertices, triangles = fast_simplification.simplify(
@@ -55,7 +56,7 @@ def _with_filled_holes(mesh: TriangleMesh) -> TriangleMesh:
         return mesh
     work = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
     trimesh.repair.fill_holes(work)
-    trimesh.repair.fix_normals(work)
+    trimesh.repair.fix_normals(work)  # type: ignore[no-untyped-call]  # untyped in trimesh
     return TriangleMesh(np.asarray(work.vertices, dtype=np.float64), np.asarray(work.faces, dtype=np.int64))
 
 
@@ -76,5 +77,6 @@ def _remeshed_by_winding_number(mesh: TriangleMesh) -> TriangleMesh:
         np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces, dtype=np.int32), points
     )
     # An inward mesh winds to -1: the repair must not depend on how the source turned its faces.
-    vertices_kji, faces, _, _ = marching_cubes(np.abs(np.asarray(winding)).reshape(grid.shape).astype(np.float32), 0.5)
+    winding_kji = np.abs(np.asarray(winding)).reshape(grid.shape).astype(np.float32)
+    vertices_kji, faces, _, _ = marching_cubes(winding_kji, 0.5)  # type: ignore[no-untyped-call]  # untyped in skimage
     return TriangleMesh(grid.to_lps(vertices_kji[:, ::-1]), faces[:, ::-1].astype(np.int64))

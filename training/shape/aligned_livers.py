@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dissm_engine.atomic_file import write_json
+from dissm_engine.json_value import JsonValue
 from dissm_engine.pose.similarity import Pose
 from training.shape.alignment import Alignment
 
@@ -31,9 +33,9 @@ class AlignedLiver:
 
 
 def save_alignment(folder: Path, alignment: Alignment) -> None:
-    """`alignment.json`, aside then renamed."""
+    """Write `alignment.json`."""
     poses = {name: _pose_to_json(pose) for name, pose in alignment.poses.items()}
-    _write(folder / ALIGNMENT_FILE, {"mm_per_unit": alignment.mm_per_unit, "poses": poses})
+    write_json(folder / ALIGNMENT_FILE, {"mm_per_unit": alignment.mm_per_unit, "poses": poses})
 
 
 def load_alignment(folder: Path) -> Alignment:
@@ -44,12 +46,12 @@ def load_alignment(folder: Path) -> Alignment:
 
 
 def save_livers(folder: Path, livers: Mapping[str, AlignedLiver]) -> None:
-    """`livers.json`, aside then renamed."""
+    """Write `livers.json`."""
     content = {
         name: _pose_to_json(liver.pose) | {"code": liver.code.tolist(), "loadings": liver.loadings.tolist()}
         for name, liver in livers.items()
     }
-    _write(folder / LIVERS_FILE, content)
+    write_json(folder / LIVERS_FILE, content)
 
 
 def load_livers(folder: Path) -> dict[str, AlignedLiver]:
@@ -65,7 +67,7 @@ def load_livers(folder: Path) -> dict[str, AlignedLiver]:
     }
 
 
-def _pose_to_json(pose: Pose) -> dict[str, object]:
+def _pose_to_json(pose: Pose) -> dict[str, JsonValue]:
     return {
         "translation": pose.translation.tolist(),
         "scale": pose.scale.tolist(),
@@ -75,9 +77,3 @@ def _pose_to_json(pose: Pose) -> dict[str, object]:
 
 def _pose_from_json(content: Mapping[str, list[float]]) -> Pose:
     return Pose(*(np.array(content[key], dtype=np.float64) for key in ("translation", "scale", "rotation")))
-
-
-def _write(path: Path, content: object) -> None:
-    aside = path.with_suffix(".partial")
-    aside.write_text(json.dumps(content, indent=1))
-    aside.replace(path)

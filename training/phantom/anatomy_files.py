@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
 from dissm_phantom.anatomy import Anatomy, Recipe
@@ -38,25 +39,29 @@ class StoredAnatomy:
         return self.liver.grid
 
     @property
+    def truncated(self) -> bool:
+        """Whether the body ends within the liver, as where a scan's field of view cut it."""
+        return self.recipe["truncated"] != "none"
+
+    @property
     def anatomy(self) -> Anatomy:
         """For the scanner."""
         return Anatomy(self.labels, self.liver, self.liver_mesh, self.body_from_liver, self.recipe)
 
 
 def save_anatomy(path: Path, anatomy: Anatomy, liver_name: str, seed: int) -> None:
-    """Write aside, then rename."""
-    aside = path.with_suffix(".partial.npz")
-    np.savez_compressed(
-        aside,
-        labels=anatomy.labels,
-        liver_mm=np.clip(anatomy.liver.mm, -_LIMIT_MM, _LIMIT_MM).astype(np.float16),
-        lps_from_voxel=anatomy.grid.lps_from_voxel,
-        vertices=anatomy.liver_mesh.vertices.astype(np.float32),
-        faces=anatomy.liver_mesh.faces.astype(np.int32),
-        body_from_liver=anatomy.body_from_liver,
-        about=json.dumps({"liver": liver_name, "seed": seed, "recipe": dict(anatomy.recipe)}),
-    )
-    aside.replace(path)
+    """Write an anatomy to a compressed npz, whole or not at all."""
+    with open_atomic(path) as stream:
+        np.savez_compressed(
+            stream,
+            labels=anatomy.labels,
+            liver_mm=np.clip(anatomy.liver.mm, -_LIMIT_MM, _LIMIT_MM).astype(np.float16),
+            lps_from_voxel=anatomy.grid.lps_from_voxel,
+            vertices=anatomy.liver_mesh.vertices.astype(np.float32),
+            faces=anatomy.liver_mesh.faces.astype(np.int32),
+            body_from_liver=anatomy.body_from_liver,
+            about=json.dumps({"liver": liver_name, "seed": seed, "recipe": dict(anatomy.recipe)}),
+        )
 
 
 def load_anatomy(path: Path) -> StoredAnatomy:

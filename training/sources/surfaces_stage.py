@@ -8,7 +8,7 @@ from typing import Literal
 
 from dissm_engine.mesh import TriangleMesh
 from training.context import RunContext
-from training.shape.settings import ShapePreset
+from training.shape.shape_settings import ShapePreset
 from training.sources.held_out import split_held_out
 from training.sources.meshes import MeshFolderSource, write_mesh
 from training.sources.repair import decimated, repaired, smoothed
@@ -30,7 +30,7 @@ def prepare_surfaces(context: RunContext, parts: Sequence[Part]) -> None:
     preset = context.preset.shape
     source = open_source(context.surfaces, preset.liver_labels).load()
     training, held_out = split_held_out(source)
-    chosen = {"training": training[: preset.most_shapes], "held_out": held_out[: preset.most_held_out]}
+    chosen = {"training": training[: preset.max_shapes], "held_out": held_out[: preset.max_held_out]}
     wanted = [(part, name) for part in parts for name in chosen[part]]
     for index, (part, name) in enumerate(wanted):
         path = context.folder / "surfaces" / part / f"{name}.npz"

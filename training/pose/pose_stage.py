@@ -6,7 +6,7 @@ from dissm_engine.shape.model import ShapeModel
 from training.context import RunContext
 from training.pose.curriculum import train_agent
 from training.pose.scene_files import prepare_scenes
-from training.shape.livers import load_livers
+from training.shape.aligned_livers import load_livers
 
 
 def run_pose(context: RunContext) -> None:
@@ -28,4 +28,4 @@ def run_pose(context: RunContext) -> None:
         context.seed,
         lambda done: context.progress("pose scenes", done),
     )
-    train_agent(folder, shape, scenes, preset, context.seed, context.progress)
+    train_agent(folder, shape, scenes, preset, context.seed, context.progress, context.stop)

@@ -34,7 +34,7 @@ class PriorErrors:
     lump_mm: tuple[float, float] = (14.0, 42.0)
 
 
-def wrong_prior(
+def perturbed_prior(
     truth_mm: Tensor,
     start: tuple[int, int, int],
     size: int,
@@ -84,7 +84,7 @@ def _similarity(errors: PriorErrors, strength: float, rng: np.random.Generator) 
     angles = np.deg2rad(rng.normal(0, errors.rotation_degrees * strength, 3))
     skew = np.array([[0, -angles[2], angles[1]], [angles[2], 0, -angles[0]], [-angles[1], angles[0], 0]])
     scale = np.exp(rng.normal(0, errors.scale * strength, 3))
-    return (np.eye(3) + skew + skew @ skew / 2) * scale[None, :]
+    return np.asarray((np.eye(3) + skew + skew @ skew / 2) * scale[None, :])
 
 
 def _smooth_displacement(

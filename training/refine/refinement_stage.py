@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.delineator import rigid_and_non_rigid
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
@@ -18,10 +19,10 @@ from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.rendering import render_hu
 from dissm_phantom.scanner import on_scan_grid
 from training.context import RunContext
-from training.phantom.storage import anatomy_files, load_anatomy
+from training.phantom.anatomy_files import anatomy_files, load_anatomy
 from training.pose.agent_files import load_agent
 from training.refine.crops import load_crops
-from training.refine.trainer import RefinementTrainer
+from training.refine.refinement_trainer import RefinementTraining
 
 _FIT_CLIP_MM = 60.0
 _DRAWN_SPACING_MM = 4.0
@@ -33,9 +34,8 @@ def run_refine(context: RunContext) -> None:
     preset = context.preset.refine
     files = anatomy_files(context.folder)
     folder = context.stage_folder("refine")
-    RefinementTrainer(preset, load_crops(files, preset.tile), context.seed, folder, context.device).train(
-        context.progress
-    )
+    task = RefinementTraining(preset, load_crops(files, preset.tile), context.seed, folder, context.device)
+    task.train(context.progress, context.stop)
 
 
 def run_fits(context: RunContext) -> None:
@@ -53,9 +53,8 @@ def run_fits(context: RunContext) -> None:
             rng = np.random.default_rng([context.seed, int(file.stem), number])
             for end, prior in zip(_ENDS, _fits(file, shape, agent, rng), strict=True):
                 target = _fit_file(folder, file, number, end)
-                aside = target.with_suffix(".new.npz")
-                np.savez_compressed(aside, prior_mm=prior)
-                aside.replace(target)
+                with open_atomic(target) as stream:
+                    np.savez_compressed(stream, prior_mm=prior)
         context.progress("fits", (done + 1) / len(wanted))
 
 
@@ -75,9 +74,12 @@ def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Genera
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
     coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
     fit = fit_to_mesh(
-        shape, anatomy.liver_mesh, len(path.loadings), ShapeFit(path.pose, shape.code(path.loadings), 0.0),
+        shape,
+        anatomy.liver_mesh,
+        len(path.loadings),
+        ShapeFit(path.pose, shape.code(path.loadings), 0.0),
         within=anatomy.grid,
-    )  # fmt: skip
+    )
     fitted = fit.loadings(shape.latent_space, len(path.loadings))
     fits = []
     for pose, loadings in [*rigid_and_non_rigid(path), (fit.pose, fitted)]:
@@ -96,8 +98,8 @@ def run_finetune(context: RunContext) -> None:
         return
     files = anatomy_files(context.folder)
     folder = context.stage_folder("finetune")
-    trainer = RefinementTrainer(
+    task = RefinementTraining(
         preset, load_crops(files, preset.tile, context.folder / "fits"), context.seed + 1, folder, context.device
     )
-    trainer.start_from(context.folder / "refine")
-    trainer.train(context.progress)
+    task.start_from(context.folder / "refine")
+    task.train(context.progress, context.stop)

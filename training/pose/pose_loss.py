@@ -30,10 +30,11 @@ def predicted_sdf_mm(shape: ImplicitShape, state: AgentState, points_lps: torch.
     """
     canonical = state.poses.to_reference(points_lps) / shape.mm_per_unit
     radius = canonical.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    known = canonical * (shape.trained_radius / radius).clamp(max=1.0)
-    sdf = shape.canonical_sdf(known, shape.latent(state.loadings)) + (canonical - known).norm(dim=-1)
+    within = canonical * (shape.trained_radius / radius).clamp(max=1.0)
+    sdf = shape.canonical_sdf(within, shape.latent(state.loadings)) + (canonical - within).norm(dim=-1)
     mean_scale = state.poses.scale.log().mean(dim=-1).exp()
-    return sdf * shape.mm_per_unit * mean_scale[:, None]
+    sdf_mm: torch.Tensor = sdf * shape.mm_per_unit * mean_scale[:, None]
+    return sdf_mm
 
 
 def distance_error_mm(shape: ImplicitShape, state: AgentState, samples: torch.Tensor) -> torch.Tensor:
@@ -47,15 +48,15 @@ def agent_loss(
     stage: StageName,
     step: Step,
     samples: torch.Tensor,
-    known: AgentState,
+    target: AgentState,
     loading_mm: torch.Tensor,
-    supervised: float,
+    supervision_weight: float,
     latent_sigma: float,
 ) -> LossTerms:
     """Eq. 8 (Eq. 12 for the non-rigid stage) in canonical units, and Eq. 14.
 
-    known: poses from alignment and loadings fitted under them, used with weight `supervised`; loading_mm: [C], what
-    one standard deviation of each loading moves the surface. The expected error is trained beside, on a detached
+    target: poses from alignment and loadings fitted under them, used with weight `supervision_weight`; loading_mm: [C],
+    what one standard deviation of each loading moves the surface. The expected error is trained beside, on a detached
     target, so that it steers nothing but itself.
     """
     error_mm = distance_error_mm(shape, step.state, samples)
@@ -64,10 +65,10 @@ def agent_loss(
     total = error_mm.mean() / shape.mm_per_unit + excess.sum(dim=-1).mean()
     if stage.gives_loadings:
         total = total + shape.latent(step.state.loadings).square().sum(dim=-1).mean() / latent_sigma**2
-    if supervised:
-        apart_mm = step.state.poses.distance_mm(known.poses)
+    if supervision_weight:
+        apart_mm = step.state.poses.distance_mm(target.poses)
         if stage.gives_loadings:
-            apart_mm = apart_mm + ((step.state.loadings - known.loadings) * loading_mm).norm(dim=-1)
-        total = total + supervised * apart_mm.mean() / shape.mm_per_unit
+            apart_mm = apart_mm + ((step.state.loadings - target.loadings) * loading_mm).norm(dim=-1)
+        total = total + supervision_weight * apart_mm.mean() / shape.mm_per_unit
     surprise = (step.log_error - error_mm.detach().clamp(min=0.1).log()).abs().mean()
     return LossTerms(total + _LOG_ERROR_WEIGHT * surprise, error_mm.mean().detach())

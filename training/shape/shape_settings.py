@@ -16,8 +16,8 @@ class ShapePreset(BaseModel):
 
     # surfaces
     liver_labels: tuple[int, ...] = (6,)
-    most_shapes: PositiveInt | None = None
-    most_held_out: PositiveInt | None = None
+    max_shapes: PositiveInt | None = None
+    max_held_out: PositiveInt | None = None
     taubin_iterations: int = 10
     simplified_share: PositiveFloat = 0.2
 
@@ -50,8 +50,8 @@ class ShapePreset(BaseModel):
     epochs: PositiveInt = 2500
     batch_size: PositiveInt = 20
     samples_per_step: PositiveInt = 256
-    decoder_rate: PositiveFloat = 1e-3
-    latent_rate: PositiveFloat = 2e-3
+    decoder_learning_rate: PositiveFloat = 1e-3
+    code_learning_rate: PositiveFloat = 2e-3
     weight_decay: float = 0.0
     schedule: Literal["cosine", "step"] = "cosine"
     prior_weight: float = 1e-4
@@ -84,8 +84,8 @@ class ShapePreset(BaseModel):
     def smoke(cls) -> ShapePreset:
         """Seconds: a few livers, a tiny decoder; the chain works, the shapes are blobs."""
         return cls(
-            most_shapes=8,
-            most_held_out=2,
+            max_shapes=8,
+            max_held_out=2,
             align_rounds=1,
             samples_per_shape=8_000,
             layers=4,
@@ -127,8 +127,8 @@ class ShapePreset(BaseModel):
             epochs=2000,
             batch_size=6,
             samples_per_step=30_000,
-            decoder_rate=5e-4,
-            latent_rate=1e-3,
+            decoder_learning_rate=5e-4,
+            code_learning_rate=1e-3,
             weight_decay=1e-4,
             schedule="step",
             prior_weight=1.0 / (100.0**2 * 30_000),

@@ -9,9 +9,9 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress
 from dissm_phantom.anatomy import build_anatomy
 from training.context import RunContext
-from training.phantom.settings import PhantomPreset
-from training.phantom.storage import save_anatomy
-from training.sources.stage import load_surfaces
+from training.phantom.anatomy_files import save_anatomy
+from training.phantom.phantom_settings import PhantomPreset
+from training.sources.surfaces_stage import load_surfaces
 
 _SEEDS_APART = 100_000
 """Seeds of training bodies lie above this, those of the frozen test phantoms below."""

@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 from dissm_engine.refine.refiner import Refiner, RefinerArchitecture
 from dissm_engine.shape.model import ShapeModel
 from dissm_engine.trained_model import TrainedModel
+from training.evaluate.calibration import read_calibration
 from training.pose.agent_files import load_agent
-
-CALIBRATION_FILE = "calibration.json"
 
 
 def trained_model(folder: Path) -> TrainedModel:
@@ -22,17 +21,12 @@ def trained_model(folder: Path) -> TrainedModel:
     """
     refine = folder / "finetune" if (folder / "finetune" / "refine.safetensors").exists() else folder / "refine"
     description = json.loads((refine / "refine.json").read_text())
-    description.pop("step")
+    description.pop("step", None)
+    calibration = read_calibration(folder)
     architecture = RefinerArchitecture.from_json(description)
     return TrainedModel(
         shape=ShapeModel.load(folder / "shape"),
         agent=load_agent(folder / "pose"),
         refiner=Refiner.from_tensors(load_file(refine / "refine.safetensors"), architecture),
-        surface_bias_mm=_surface_bias_mm(folder),
+        surface_bias_mm=0.0 if calibration is None else calibration.surface_bias_mm,
     )
-
-
-def _surface_bias_mm(folder: Path) -> float:
-    """What stage "calibrate" found; 0 before it."""
-    path = folder / "calibrate" / CALIBRATION_FILE
-    return float(json.loads(path.read_text())["outward_mm"]) if path.exists() else 0.0

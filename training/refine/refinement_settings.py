@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from dissm_engine.refine.network import RefinementArchitecture
-from training.refine.loss import RefinementLossWeights, paper_weights
-from training.refine.prior import PriorErrors
+from training.refine.prior_errors import PriorErrors
+from training.refine.refinement_loss import RefinementLossWeights, paper_weights
 
 
-class RefinePreset(BaseModel):
+class RefinementPreset(BaseModel):
     """One refinement training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,16 +25,16 @@ class RefinePreset(BaseModel):
     steps: int = 8000
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
-    average: float = 0.998
-    """Decay of the weights' running average, which is what is kept."""
+    ema_decay: float = 0.998
+    """Decay of the weights' exponential moving average, which is what is kept."""
     checkpoint_every: int = 100
     fit_share: float = 0.0
     """Share of samples whose prior is an actual result of the pose stage (appendix C) instead of a drawn error."""
     fits_per_anatomy: int = 2
     errors: PriorErrors = PriorErrors()
     loss: RefinementLossWeights = RefinementLossWeights()
-    native_half: bool = True
-    """bfloat16 where the processor multiplies it itself."""
+    bfloat16: bool = True
+    """Used only where the processor or GPU multiplies it natively."""
 
     @property
     def architecture(self) -> RefinementArchitecture:
@@ -44,24 +44,31 @@ class RefinePreset(BaseModel):
         )
 
     @classmethod
-    def smoke(cls) -> RefinePreset:
+    def smoke(cls) -> RefinementPreset:
         """Seconds: that the chain works, not that it is good."""
         return cls(widths=(8, 16), tile=64, batch=1, steps=12, checkpoint_every=6)
 
     @classmethod
-    def small(cls) -> RefinePreset:
+    def small(cls) -> RefinementPreset:
         """The shipped bundle."""
         return cls()
 
-    def finetuning(self, steps: int, fits_per_anatomy: int = 1) -> RefinePreset:
+    def finetuning(self, steps: int, fits_per_anatomy: int = 1) -> RefinementPreset:
         """The same network, trained on from there with the pose stage's own results as priors."""
         changed = {"steps": steps, "learning_rate": self.learning_rate / 3}
         return self.model_copy(update={**changed, "fit_share": 0.7, "fits_per_anatomy": fits_per_anatomy})
 
     @classmethod
-    def paper(cls) -> RefinePreset:
+    def paper(cls) -> RefinementPreset:
         """Appendix C and Table 9 on full-resolution features; needs a GPU."""
         return cls(
-            widths=(32, 64, 128, 256), stride=1, rho_mm=12.0, tile=96, batch=2, steps=150 * 46, learning_rate=1e-3,
-            weight_decay=1e-4, loss=paper_weights(),
-        )  # fmt: skip
+            widths=(32, 64, 128, 256),
+            stride=1,
+            rho_mm=12.0,
+            tile=96,
+            batch=2,
+            steps=150 * 46,
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            loss=paper_weights(),
+        )

@@ -1,4 +1,4 @@
-"""What is known of each training case beside its image: a pose from alignment, loadings fitted under that pose."""
+"""The pose and the loadings that each training case should end with: from alignment, and fitted under that pose."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ROBUST_MM = 2.0
 _ROUNDS = 4
 
 
-def known_states(scenes: Sequence[Scene], canvas: ShapeCanvas) -> AgentState:
+def target_states(scenes: Sequence[Scene], canvas: ShapeCanvas) -> AgentState:
     """Pose and loadings of every scene."""
-    poses = PoseBatch.of([scene.known for scene in scenes])
+    poses = PoseBatch.of([scene.target_pose for scene in scenes])
     loadings = [_fitted_loadings(scene, poses[[number]], canvas) for number, scene in enumerate(scenes)]
     return AgentState(poses, torch.stack(loadings))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,8 +13,14 @@ from dissm_engine.pose.observation import ObservationSpec
 Episodes = Literal["inverted", "staggered", "plain"]
 
 
-_FITTED: Final[dict[str, Any]] = {"channels": 0, "grid": (0, 0, 0), "outputs": 0}
-"""What `encoder_for` fills in for each stage's observation."""
+class _EncoderSizes(TypedDict):
+    channels: int
+    grid: tuple[int, int, int]
+    outputs: int
+
+
+_FITTED: Final[_EncoderSizes] = {"channels": 0, "grid": (0, 0, 0), "outputs": 0}
+"""Sizes that `encoder_for` fills in for each stage's observation."""
 
 
 class _Section(BaseModel):
@@ -34,7 +40,7 @@ class StagePreset(_Section):
     """How one stage is trained.
 
     steps: T of an episode. standard, fine: perturbations, chosen with equal odds before each step.
-    supervised: weight of the distance to the known pose and loadings, over the loss through the decoder;
+    supervision_weight: weight of the distance to the target pose and loadings, over the loss through the decoder;
     0 switches it off.
     """
 
@@ -45,7 +51,7 @@ class StagePreset(_Section):
     observation: ObservationSpec
     standard: PerturbationRange
     fine: PerturbationRange
-    supervised: float
+    supervision_weight: float
 
 
 class PosePreset(_Section):
@@ -76,7 +82,7 @@ class PosePreset(_Section):
     latent_sigma: float
     validation_livers: int
     fields_of_view: bool
-    bf16: bool
+    bfloat16: bool
 
     def stage(self, name: StageName) -> StagePreset:
         """The section of one stage."""
@@ -104,7 +110,7 @@ class PosePreset(_Section):
                 observation=whole if first else cropped,
                 standard=standard,
                 fine=fine,
-                supervised=0.0,
+                supervision_weight=0.0,
             )
 
         wide = PerturbationRange(translation_mm=40.0)
@@ -147,7 +153,7 @@ class PosePreset(_Section):
             latent_sigma=100.0,
             validation_livers=6,
             fields_of_view=False,
-            bf16=False,
+            bfloat16=False,
         )
 
     @classmethod
@@ -170,7 +176,7 @@ class PosePreset(_Section):
                 observation=wide,
                 standard=PerturbationRange(translation_mm=60.0),
                 fine=PerturbationRange(translation_mm=20.0),
-                supervised=1.0,
+                supervision_weight=1.0,
             ),
             scale=StagePreset(
                 **common,
@@ -179,7 +185,7 @@ class PosePreset(_Section):
                 observation=near,
                 standard=PerturbationRange(translation_mm=16.0, scale=(0.8, 1.25)),
                 fine=PerturbationRange(translation_mm=8.0, scale=(0.9, 1.1)),
-                supervised=0.3,
+                supervision_weight=0.3,
             ),
             rotation=StagePreset(
                 **common,
@@ -188,7 +194,7 @@ class PosePreset(_Section):
                 observation=near,
                 standard=PerturbationRange(translation_mm=12.0, scale=(0.95, 1.05), rotation_deg=10.0),
                 fine=PerturbationRange(translation_mm=8.0, scale=(0.98, 1.02), rotation_deg=4.5),
-                supervised=0.3,
+                supervision_weight=0.3,
             ),
             non_rigid=StagePreset(
                 **common,
@@ -197,7 +203,7 @@ class PosePreset(_Section):
                 observation=fed,
                 standard=PerturbationRange(translation_mm=8.0, scale=(0.97, 1.03), rotation_deg=4.5, loadings=0.5),
                 fine=PerturbationRange(translation_mm=3.0, scale=(0.99, 1.01), rotation_deg=2.0, loadings=0.2),
-                supervised=0.3,
+                supervision_weight=0.3,
             ),
             episodes="inverted",
             start="random",
@@ -210,7 +216,7 @@ class PosePreset(_Section):
             latent_sigma=30.0,
             validation_livers=6,
             fields_of_view=True,
-            bf16=True,
+            bfloat16=True,
         )
 
     @classmethod
@@ -239,6 +245,6 @@ class PosePreset(_Section):
                 "paints": 1,
                 "painted_spacing_mm": 8.0,
                 "validation_livers": 1,
-                "bf16": False,
+                "bfloat16": False,
             }
         )

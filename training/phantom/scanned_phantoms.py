@@ -9,7 +9,7 @@ import numpy as np
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Volume
 from dissm_phantom import Phantom, ScanProtocol, build_anatomy, content_hash, scan
-from training.phantom.storage import StoredAnatomy
+from training.phantom.anatomy_files import StoredAnatomy
 
 __all__ = ["content_hash", "make_test_phantom", "scanned"]
 
