@@ -68,7 +68,7 @@ data_folder = {json.dumps(str(folder / "data"))}
 [listen]
 ae_title = "{_AE_TITLE}"
 port = {free_port()}
-maximum_pdu = {MAXIMUM_PDU}
+max_pdu_bytes = {MAXIMUM_PDU}
 disk_watermark_mb = 256
 sync = {json.dumps(sync)}
 [assemble]

@@ -80,7 +80,7 @@ def _verdict(session: Session, series: Series, settings: AssembleSettings, now: 
     # Asked first: a series that was whole when the node stopped is whole, however long the node was down.
     if quiet and not _still_sent(session, series):
         return INCOMPLETE if _last_association_broke(session, series) else ASSUMED
-    too_long = now - series.first_received_at >= timedelta(seconds=settings.hard_cap_seconds)
+    too_long = now - series.first_received_at >= timedelta(seconds=settings.max_receiving_seconds)
     return INCOMPLETE if too_long else None
 
 

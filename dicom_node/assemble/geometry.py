@@ -67,17 +67,17 @@ def check_geometry(planes: Sequence[ImagePlane], settings: AssembleSettings) -> 
     for check in _HEADER_CHECKS:
         check(planes)
     if len(planes) < 2:
-        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=settings.least_slices)
+        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=settings.min_slices)
     geometry = _stack_along_normal(planes)
     _check_pixels(planes)
     if settings.gantry_tilt == "refuse" and geometry.tilt_degrees > TILT_TOLERANCE_DEGREES:
         raise RefusalError(GANTRY_TILT, degrees=geometry.tilt_degrees)
-    if len(planes) < settings.least_slices:
-        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=settings.least_slices)
-    if geometry.extent_mm < settings.least_extent_mm:
-        raise RefusalError(TOO_SHORT, extent=geometry.extent_mm, least=settings.least_extent_mm)
-    if geometry.spacing_mm > settings.most_spacing_mm:
-        raise RefusalError(SPACING_TOO_WIDE, spacing=geometry.spacing_mm, most=settings.most_spacing_mm)
+    if len(planes) < settings.min_slices:
+        raise RefusalError(TOO_FEW_SLICES, count=len(planes), least=settings.min_slices)
+    if geometry.extent_mm < settings.min_extent_mm:
+        raise RefusalError(TOO_SHORT, extent=geometry.extent_mm, least=settings.min_extent_mm)
+    if geometry.spacing_mm > settings.max_spacing_mm:
+        raise RefusalError(SPACING_TOO_WIDE, spacing=geometry.spacing_mm, most=settings.max_spacing_mm)
     return geometry
 
 

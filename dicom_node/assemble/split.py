@@ -40,7 +40,7 @@ def split_into_stacks(planes: Sequence[ImagePlane], settings: AssembleSettings, 
         groups = _grouped(planes, key(planes))
         if len(groups) < 2 or (consistent and not _are_interleaved(groups.values(), settings)):
             continue
-        if not consistent and max(map(len, groups.values())) < settings.least_slices:
+        if not consistent and max(map(len, groups.values())) < settings.min_slices:
             continue
         parts = [
             part
@@ -58,7 +58,7 @@ def _are_interleaved(groups: Iterable[Sequence[ImagePlane]], settings: AssembleS
     How many slices a group has or how far apart they are does not matter: half of an interleaved set is coarse.
     Groups that follow one another, as the table moved, are not interleaved.
     """
-    coarse = settings.model_copy(update={"least_slices": 2, "most_spacing_mm": math.inf})
+    coarse = settings.model_copy(update={"min_slices": 2, "max_spacing_mm": math.inf})
     ranges = sorted(_range_along_normal(group) for group in groups if isinstance(_judge(group, coarse), StackGeometry))
     return any(low < high for (_, high), (low, _) in pairwise(ranges))
 

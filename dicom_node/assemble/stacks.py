@@ -69,7 +69,7 @@ def draft_stacks(instances: Sequence[Instance], settings: Settings) -> list[_Dra
     """Judge the images of one series. Objects that are no CT are kept together by class for admission to refuse."""
     used = [instance for instance in instances if not instance.quarantined]
     notes = _quarantine_note(len(instances) - len(used))
-    size, most = sum(one.size for one in instances) // MEGABYTE, settings.listen.largest_series_mb
+    size, most = sum(one.size for one in instances) // MEGABYTE, settings.listen.max_series_mb
     if size >= most:
         large = RefusalError(SERIES_TOO_LARGE, size_mb=size, most_mb=most)
         return [_Draft(WHOLE, tuple(one.id for one in used), large, notes)]

@@ -43,7 +43,7 @@ def read_volume(paths: Sequence[Path], gantry_tilt: Literal["refuse", "resample"
         for index, (header, pixel_bytes) in enumerate(read)
     ]
     any_length = AssembleSettings(
-        gantry_tilt=gantry_tilt, least_slices=2, least_extent_mm=1e-3, most_spacing_mm=float("inf")
+        gantry_tilt=gantry_tilt, min_slices=2, min_extent_mm=1e-3, max_spacing_mm=float("inf")
     )
     geometry = check_geometry(planes, any_length)
     hu = np.empty((len(paths), planes[0].rows, planes[0].columns), dtype=np.int16)

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from sqlalchemy import make_url
 from sqlalchemy.exc import DatabaseError
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, is_sqlite, open_copy, open_existing
+from dicom_node.catalog.database import Catalog, open_copy, open_existing
+from dicom_node.catalog.database_url import is_sqlite, sqlite_file
 from dicom_node.catalog.verify import read_anchor, verify
 from dicom_node.cli import console as show
-from dicom_node.processes.logs import configure_logs
+from dicom_node.processes.logs import configure_logs, warn_of_settings
 from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, NEVER_STARTED, CatalogError, NodeError
 from dicom_node.settings import ANCHOR_NAME, Settings, load_settings
 from dicom_node.values.equipment import SOFTWARE_VERSION
@@ -82,7 +82,7 @@ def start(
     """Run the node: listener, control and workers, until SIGTERM or Ctrl-C."""
     from dicom_node.processes.supervisor import run_node
 
-    run_node(load_settings(settings), role)
+    run_node(_load_settings(settings), role)
 
 
 @app.command()
@@ -116,7 +116,7 @@ def process(
     from dicom_node.processes.offline import process_folders
     from dicom_node.processes.worker_process import load_engine
 
-    chosen = load_settings(settings) if settings else _default_settings()
+    chosen = _load_settings(settings) if settings else _default_settings()
     configure_logs("warning", "process")
     # Before the display, whose lines would be mixed with the error.
     out.mkdir(parents=True, exist_ok=True)
@@ -211,10 +211,10 @@ def retry(
     from dicom_node.work.lease import retry_case
 
     if "." in name:
-        retry_series(_existing(load_settings(settings)), name, process="retry")
+        retry_series(_existing(_load_settings(settings)), name, process="retry")
         console.print(f"series {name} will be decided again")
         return
-    state = retry_case(_existing(load_settings(settings)), name, process="retry")
+    state = retry_case(_existing(_load_settings(settings)), name, process="retry")
     console.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
 
 
@@ -223,7 +223,7 @@ def status(settings: SettingsFile = DEFAULT_SETTINGS, as_json: Json = False) -> 
     """Say whether the node does its work. Exit code 1 if not."""
     from dicom_node.watch.status import node_status
 
-    chosen = load_settings(settings)
+    chosen = _load_settings(settings)
     with _existing(chosen).read() as session:
         found = node_status(session, chosen)
     show.print_json(console, found.to_json()) if as_json else show.print_status(console, found)
@@ -266,8 +266,16 @@ def audit_export(
         show.write_json_lines((audit.row_as_json(row) for row in audit.rows(session)), out)
 
 
+def _load_settings(file: Path) -> Settings:
+    """The settings, with a line on standard error for each key that stands there under its old name."""
+    settings = load_settings(file)
+    for renamed in settings.renamed:
+        warn_of_settings(file, str(renamed))
+    return settings
+
+
 def _default_settings() -> Settings:
-    return load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
+    return _load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
 
 
 def _existing(settings: Settings) -> Catalog:
@@ -275,16 +283,16 @@ def _existing(settings: Settings) -> Catalog:
     url = settings.node.catalog_url
     if not is_sqlite(url):
         return Catalog(url)
-    file = Path(make_url(url).database or "")
+    file = sqlite_file(url)
     if not file.exists():
         raise CatalogError(NEVER_STARTED, database=file)
     return open_existing(file)
 
 
 def _catalog(settings: Path, database: Path | None) -> Catalog:
-    return open_copy(database) if database is not None else _existing(load_settings(settings))
+    return open_copy(database) if database is not None else _existing(_load_settings(settings))
 
 
 def _anchor(settings: Path, database: Path | None) -> Path:
     """Where the head of the chain that is asked for was remembered."""
-    return load_settings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)
+    return _load_settings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)

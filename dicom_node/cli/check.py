@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pynetdicom import AE, evt
-from sqlalchemy import make_url
 
-from dicom_node.catalog.database import is_sqlite
+from dicom_node.catalog.database_url import is_sqlite, missing_driver, shown_url, sqlite_file
 from dicom_node.dicom.association_client import bounded_in_time
 from dicom_node.settings import Destination, Settings
 from dissm_engine.errors import BundleError
@@ -36,6 +35,8 @@ class Checked:
 
 def check_all(settings: Settings, *, echo: bool) -> Iterator[Checked]:
     """Look at everything a start needs, one by one. echo: ask each destination by C-ECHO."""
+    for renamed in settings.renamed:
+        yield Checked("settings", None, str(renamed))
     yield _data_folder(settings.node.data_folder)
     yield _disk(settings)
     yield _database(settings.node.catalog_url)
@@ -73,10 +74,9 @@ def _disk(settings: Settings) -> Checked:
 
 
 def _database(url: str) -> Checked:
-    shown = make_url(url).render_as_string(hide_password=True)
     if not is_sqlite(url):
-        return _server_database(url, shown)
-    file = Path(make_url(url).database or "")
+        return _server_database(url)
+    file = sqlite_file(url)
     if not file.exists():
         return Checked("database", True, f"{file} will be made at the first start")
     try:
@@ -90,11 +90,10 @@ def _database(url: str) -> Checked:
     return Checked("database", answer == "ok", f"{file}: {answer}")
 
 
-def _server_database(url: str, shown: str) -> Checked:
-    try:
-        make_url(url).get_dialect().import_dbapi()
-    except ImportError as problem:
-        return Checked("database", False, f"{shown}: its driver is not installed ({problem}); pip install it")
+def _server_database(url: str) -> Checked:
+    shown, missing = shown_url(url), missing_driver(url)
+    if missing is not None:
+        return Checked("database", False, f"{shown}: its driver is not installed ({missing}); pip install it")
     return Checked("database", None, f"{shown} is tried at start")
 
 

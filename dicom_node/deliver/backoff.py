@@ -17,4 +17,4 @@ def backoff_after(attempts: int, destination: Destination, chance: float) -> tim
     """
     # The exponent is bounded before the power is taken: attempts may run for years.
     doubled = destination.first_retry_seconds * 2.0 ** min(attempts - 1, 40)
-    return timedelta(seconds=min(doubled, destination.longest_retry_seconds) * (1 - _JITTER * chance))
+    return timedelta(seconds=min(doubled, destination.max_retry_seconds) * (1 - _JITTER * chance))

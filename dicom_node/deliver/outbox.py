@@ -200,7 +200,7 @@ def _counted(delivery: Delivery, answer: Answer, destination: Destination) -> An
     if not answer.reached:
         return answer
     delivery.failures += 1
-    if delivery.failures < destination.most_failures:
+    if delivery.failures < destination.max_failures:
         return answer
     return replace(answer, outcome=DeliveryOutcome.REFUSED, said=f"{answer.said}, {delivery.failures} times")
 

@@ -80,7 +80,7 @@ class Jobs:
 
     def reap(self) -> None:
         """Cases whose worker is gone are queued again or parked."""
-        count = requeue_lost_cases(self._catalog, self._settings.work.attempts, process=self._name)
+        count = requeue_lost_cases(self._catalog, self._settings.work.max_attempts, process=self._name)
         if count:
             _log.warning("leases were lost", cases=count)
 

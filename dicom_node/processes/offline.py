@@ -97,7 +97,7 @@ def offline_settings(settings: Settings, out: Path, jobs: int) -> Settings:
     node = settings.node.model_copy(
         update={"data_folder": out.absolute(), "database_url": sqlite_url(out / "audit.sqlite")}
     )
-    assemble = settings.assemble.model_copy(update={"quiet_seconds": 0.0, "hard_cap_seconds": float("1e9")})
+    assemble = settings.assemble.model_copy(update={"quiet_seconds": 0.0, "max_receiving_seconds": float("1e9")})
     work = settings.work.model_copy(update={"threads": max(1, settings.work.threads // jobs)})
     return settings.model_copy(update={"node": node, "assemble": assemble, "work": work, "destinations": ()})
 
@@ -113,7 +113,7 @@ def _work(catalog: Catalog, settings: Settings, load: EngineLoader, jobs: int, w
     """Work until no case waits; a case whose worker died or fell is tried again like anywhere else."""
     while _waiting(catalog):
         attempts = _attempts(catalog)
-        requeue_lost_cases(catalog, settings.work.attempts, process=_PROCESS)
+        requeue_lost_cases(catalog, settings.work.max_attempts, process=_PROCESS)
         stop = threading.Event()
         with _executor(jobs) as pool:
             own = stop if jobs == 1 else None

@@ -57,7 +57,7 @@ def work_once(
     """Lease the oldest queued case and process it to its end; False when nothing waits.
 
     An error without a reason fails the case with UNEXPECTED_ERROR; the worker goes on. Trouble of the machine (memory,
-    disk, database) gives the case back (it is tried again, at most `work.attempts` times) and escapes.
+    disk, database) gives the case back (it is tried again, at most `work.max_attempts` times) and escapes.
     end: ends the process when the case makes no progress for `work.stalled_minutes`; called by another thread.
     """
     lease = take_lease(catalog, str(this_process()), settings.work.lease_seconds, process=name)
@@ -75,7 +75,8 @@ def work_once(
     except LeaseLost:
         # Nothing happens where another has it. A lease that only could not be renewed has to be given back: nobody
         # takes a case from a process of this host that lives.
-        abandon_lease(catalog, lease, settings.work.attempts, process=name, problem="the lease could not be renewed")
+        said = "the lease could not be renewed"
+        abandon_lease(catalog, lease, settings.work.max_attempts, process=name, problem=said)
         over = True
         _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
     except WorkStopped:
@@ -84,7 +85,7 @@ def work_once(
     finally:
         if not over:
             abandon_lease(
-                catalog, lease, settings.work.attempts, process=name, problem="the worker stopped on an error"
+                catalog, lease, settings.work.max_attempts, process=name, problem="the worker stopped on an error"
             )
     return True
 
@@ -106,7 +107,7 @@ def _give_up_stalled(
     """Nothing can stop a thread that hangs in a library: its process ends, the supervisor starts another."""
     said = f"no progress for {settings.work.stalled_minutes:g} minutes"
     try:
-        abandon_lease(catalog, lease, settings.work.attempts, process=name, problem=said)
+        abandon_lease(catalog, lease, settings.work.max_attempts, process=name, problem=said)
     finally:
         if end is not None:
             end()

@@ -98,8 +98,8 @@ class InstanceStore:
 
     def check_size(self, size: int) -> None:
         """Raises RefusalError(INSTANCE_TOO_LARGE) for more bytes than one image may have."""
-        if self.limits is not None and size > self.limits.largest_instance_mb * MEGABYTE:
-            most = self.limits.largest_instance_mb
+        if self.limits is not None and size > self.limits.max_instance_mb * MEGABYTE:
+            most = self.limits.max_instance_mb
             raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=most)
 
     def _check_series(self, identity: InstanceIdentity, limits: ListenSettings) -> None:
@@ -107,8 +107,8 @@ class InstanceStore:
         sizes = select(func.sum(Instance.size)).join(Series)
         with self.catalog.read() as session:
             whole = session.scalar(sizes.where(Series.series_instance_uid == identity.series_instance_uid)) or 0
-        if whole > limits.largest_series_mb * MEGABYTE:
-            raise RefusalError(SERIES_TOO_LARGE, size_mb=whole // MEGABYTE, most_mb=limits.largest_series_mb)
+        if whole > limits.max_series_mb * MEGABYTE:
+            raise RefusalError(SERIES_TOO_LARGE, size_mb=whole // MEGABYTE, most_mb=limits.max_series_mb)
 
     def record_all(self, files: Sequence[tuple[InstanceIdentity, SpooledFile]], calling_ae: str) -> list[StoreOutcome]:
         """The rows of files that lie in the spool, all of them or none. Raises SQLAlchemyError."""

@@ -67,7 +67,7 @@ class StorageScp:
         self._store = InstanceStore(catalog, self._spool, "listener", settings.listen)
         self._gate = AssociationPolicy.from_settings(settings.listen, settings.node.spool)
         self._associations = OpenAssociations(catalog)
-        self._door = ConnectionFilter(self._gate, max(1, settings.listen.maximum_associations - 2))
+        self._door = ConnectionFilter(self._gate, max(1, settings.listen.max_associations - 2))
         self._entity = _application_entity(settings, self._door)
         self._server: ThreadedAssociationServer | None = None
         self._stopping = threading.Event()
@@ -178,7 +178,7 @@ class StorageScp:
         # In the thread that collects the message, before it writes what this PDU brings where the last one ended.
         message = event.assoc.dimse.message
         if message is not None and message.data_set is not None:
-            over = self._settings.largest_instance_mb * MEGABYTE + 1
+            over = self._settings.max_instance_mb * MEGABYTE + 1
             message.data_set.seek(min(message.data_set.tell(), over))
 
     def _on_release_asked(self, event: Any) -> None:
@@ -190,7 +190,7 @@ class StorageScp:
         self._associations.close(event.assoc, "lost")
         if event.assoc.requestor.primitive is None:
             # A port check: connected and gone. pynetdicom would wait for its request until the time-out, and ten of
-            # them would fill `maximum_associations` (pynetdicom #669).
+            # them would fill `max_associations` (pynetdicom #669).
             event.assoc.dul.to_user_queue.put(None)
 
     def _on_store(self, event: Any) -> int:
@@ -241,8 +241,8 @@ class StorageScp:
 def _application_entity(settings: Settings, door: ConnectionFilter) -> AE:
     listen = settings.listen
     entity = FilteredApplicationEntity(listen.ae_title, door)
-    entity.maximum_associations = listen.maximum_associations
-    entity.maximum_pdu_size = listen.maximum_pdu
+    entity.maximum_associations = listen.max_associations
+    entity.maximum_pdu_size = listen.max_pdu_bytes
     entity.network_timeout = listen.idle_seconds
     entity.dimse_timeout = listen.idle_seconds
     entity.acse_timeout = _ASSOCIATE_SECONDS

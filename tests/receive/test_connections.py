@@ -123,7 +123,7 @@ def test_one_silent_address_leaves_a_place_for_the_others(tmp_path: Path) -> Non
         with ExitStack() as held:
             for _ in range(12):
                 held.enter_context(silent_connection(node, "127.0.0.2"))
-            places = node.settings.listen.maximum_associations - 2
+            places = node.settings.listen.max_associations - 2
             wait_until(lambda: len(listener._entity.active_associations) >= places)
             with association(node) as connection:
                 assert connection.is_established
@@ -159,7 +159,7 @@ def associate_request() -> bytes:
 
 @pytest.mark.parametrize("asked", [False, True], ids=["half a request", "half an image"])
 def test_a_peer_that_falls_silent_inside_a_pdu_loses_its_slot(tmp_path: Path, asked: bool) -> None:
-    with listening(tmp_path, idle_seconds=1.0, maximum_associations=4) as (node, listener), ExitStack() as stack:
+    with listening(tmp_path, idle_seconds=1.0, max_associations=4) as (node, listener), ExitStack() as stack:
         # Of silent connections the door lets in two less than there are slots.
         count = 4 if asked else 2
         for _ in range(count):

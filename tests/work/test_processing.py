@@ -141,7 +141,7 @@ def test_an_error_without_a_reason_fails_the_case_and_the_worker_goes_on(tmp_pat
 
 
 def test_trouble_of_the_machine_escapes_and_the_case_is_queued_again(tmp_path: Path, images: Path) -> None:
-    intake = queued(tmp_path, images, work={"attempts": 2})
+    intake = queued(tmp_path, images, work={"max_attempts": 2})
     for state in (CaseState.QUEUED, CaseState.PARKED):
         with pytest.raises(MemoryError):
             work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(MemoryError()))
@@ -170,7 +170,7 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
 
 
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:
-    intake = queued(tmp_path, images, work={"attempts": 1})
+    intake = queued(tmp_path, images, work={"max_attempts": 1})
     with pytest.raises(MemoryError):
         work_once(intake.settings, intake.catalog, "worker-1", RaisingEngine(MemoryError()))
     from dicom_node.work.lease import retry_case
