@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakSet
 
 import structlog
-from pynetdicom.association import Association as Connection
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -17,8 +16,8 @@ from sqlalchemy.orm import Session
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.tables import Association
+from dicom_node.dicom.storage_server import Connection, ConnectionEnd
 
-Ended = Literal["released", "aborted", "lost"]
 _log = structlog.get_logger()
 
 
@@ -34,7 +33,7 @@ class Peer:
     discarded: int = 0
     refused: list[str] = field(default_factory=list)
     """Reason codes of instances that were refused."""
-    ended: Ended | None = None
+    ended: ConnectionEnd | None = None
     """Set when the connection is over; nothing is stored for it after that."""
     turn: threading.Lock = field(default_factory=threading.Lock)
     """Held while an instance is stored and while the row is closed: a connection may be lost while its first image is
@@ -63,7 +62,7 @@ class Peer:
             self._audit(session, row, "OPENED", {"contexts_refused": list(self.refused_contexts)})
         return row
 
-    def close_in(self, session: Session, ended: Ended) -> None:
+    def close_in(self, session: Session, ended: ConnectionEnd) -> None:
         """Close the row, if the association left anything to tell."""
         if self.row_id is None and not (self.discarded or self.refused or self.refused_contexts):
             return
@@ -106,7 +105,7 @@ class OpenAssociations:
         with self._lock:
             return self._peers[connection]
 
-    def close(self, connection: Connection, ended: Ended) -> None:
+    def close(self, connection: Connection, ended: ConnectionEnd) -> None:
         """Close the association once, as it ended first; later calls for the same connection do nothing.
 
         Waits for an instance that is being stored. What the database does not take is left for `close_ended`.
@@ -137,7 +136,7 @@ class OpenAssociations:
         for connection in connections:
             self.close(connection, "lost")
 
-    def _close_row(self, connection: Connection, peer: Peer, ended: Ended) -> None:
+    def _close_row(self, connection: Connection, peer: Peer, ended: ConnectionEnd) -> None:
         """With the peer's turn held. The peer is forgotten only when its row is durably closed."""
         with self._lock:
             if connection not in self._peers:

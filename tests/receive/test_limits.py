@@ -6,7 +6,6 @@ import io
 import tracemalloc
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_node.assemble.volume import hounsfield
 from dicom_node.dicom.header_reading import MAX_HEADER_BYTES, UnreadableDicomError, read_header
+from dicom_node.dicom.storage_server import Connection, StoreRequest
 from dicom_node.reasons import INSTANCE_TOO_LARGE, SERIES_TOO_LARGE, UNREADABLE_PIXELS, RefusalError
 from dicom_node.receive.instance_identity import identify
 from dicom_node.receive.instance_store import InstanceStore
@@ -147,12 +147,12 @@ def test_of_an_endless_data_set_no_more_is_held_than_one_image_may_have(
 ) -> None:
     held: list[int] = []
 
-    def note_size(listener: StorageScp, event: Any) -> int:
-        held.append(event.request.DataSet.getbuffer().nbytes)
-        return on_store(listener, event)
+    def note_size(listener: StorageScp, connection: Connection, request: StoreRequest) -> int:
+        held.append(request.size)
+        return on_store(listener, connection, request)
 
-    on_store = StorageScp._on_store
-    monkeypatch.setattr(StorageScp, "_on_store", note_size)
+    on_store = StorageScp.on_store
+    monkeypatch.setattr(StorageScp, "on_store", note_size)
     node = Intake(tmp_path / "node", listen={"max_instance_mb": 1, "other_sop_classes": "discard"})
     with running_listener(node.settings, node.catalog):
         status = raw_store_bytes(node, bytes(12 * MB), "1.2.3.4", sop_class).Status
