@@ -183,9 +183,12 @@ class Rule(Section):
 def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str):
         raise ValueError("regex needs a pattern")
+    # Only who has such a rule waits for the import.
+    import regex
+
     try:
-        re.compile(pattern)
-    except re.error as problem:
+        regex.compile(pattern)
+    except regex.error as problem:
         raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 
+from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -167,15 +168,6 @@ def referenced_instance(header: Dataset) -> Dataset:
     return item
 
 
-def code_item(code: Code) -> Dataset:
-    """The basic coded entry attributes (PS3.3 table 8.8-1)."""
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
-    return item
-
-
 def algorithm_parameters(identity: ResultIdentity) -> str:
     """AlgorithmParameters: the whole digest of the weights that were used."""
     return f"bundle sha256 {identity.bundle_digest}"
@@ -186,7 +178,7 @@ def _scanner(source: Dataset) -> list[Dataset]:
     if not source.get("Manufacturer"):
         return []
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.AcquisitionEquipment)]
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.AcquisitionEquipment)]
     item["Manufacturer"] = deepcopy(source["Manufacturer"])
     for keyword in ("InstitutionName", "StationName", "ManufacturerModelName", "DeviceSerialNumber"):
         if source.get(keyword):
@@ -196,7 +188,7 @@ def _scanner(source: Dataset) -> list[Dataset]:
 
 def _this_node(identity: ResultIdentity) -> Dataset:
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.ProcessingEquipment)]
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = MODEL
     item.SoftwareVersions = identity.software_versions
