@@ -16,6 +16,7 @@ from rich.text import Text
 
 from dicom_node.catalog.verify import ChainVerdict
 from dicom_node.watch.status import NodeStatus
+from dissm_engine.atomic_file import open_atomic
 
 if TYPE_CHECKING:
     from dicom_node.cli.check import Checked
@@ -57,15 +58,13 @@ def print_json(console: Console, value: Any) -> None:
 
 
 def write_json_lines(rows: Iterable[dict[str, Any]], out: Path | None) -> None:
-    """One JSON object a line, to a file (written aside, then renamed) or to standard output."""
+    """One JSON object a line, to a file (whole or not at all) or to standard output."""
     if out is None:
         for row in rows:
             print(json.dumps(row))
         return
-    aside = out.with_name(out.name + ".new")
-    with aside.open("w", encoding="ascii") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
-    aside.replace(out)
+    with open_atomic(out) as stream:
+        stream.writelines((json.dumps(row) + "\n").encode("ascii") for row in rows)
 
 
 @contextmanager
