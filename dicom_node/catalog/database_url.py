@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DatabaseError
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = (DatabaseError,)
+"""What a statement raises where the database cannot be used; their `orig` is the driver's own error."""
 
 
 def check_database_url(url: str) -> None:

@@ -1,26 +1,25 @@
-"""`dissm-node`: every command of the node."""
+"""`dissm-node`: every command of the node.
+
+What a command needs is imported when it runs: `--help` and a mistyped word are answered without the database, DICOM or
+the engine being loaded.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from sqlalchemy.exc import DatabaseError
 
-from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, open_copy, open_existing
-from dicom_node.catalog.database_url import is_sqlite, sqlite_file
-from dicom_node.catalog.verify import read_anchor, verify
-from dicom_node.cli import console as show
-from dicom_node.processes.logs import configure_logs, warn_of_settings
+from dicom_node.cli import console
 from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, NEVER_STARTED, CatalogError, NodeError
-from dicom_node.settings import ANCHOR_NAME, Settings, load_settings
-from dicom_node.values.equipment import SOFTWARE_VERSION
 from dissm_engine.errors import DissmError
+
+if TYPE_CHECKING:
+    from dicom_node.catalog.database import Catalog
+    from dicom_node.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +29,6 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log: list, prove, hand over.")
 app.add_typer(audit_app, name="audit")
-console = Console()
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings file.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -40,6 +38,8 @@ DEFAULT_SETTINGS = Path("settings.toml")
 
 def _say_version(asked: bool) -> None:
     if asked:
+        from dicom_node.values.equipment import SOFTWARE_VERSION
+
         print(f"dissm-node {SOFTWARE_VERSION}")
         raise typer.Exit()
 
@@ -57,21 +57,30 @@ def main() -> None:
     """The entry of the command: an error with a reason is one line on standard error and exit code 2."""
     try:
         app()
-    except (DissmError, DatabaseError, OSError, json.JSONDecodeError) as problem:
+    except SystemExit:
+        # The usual end. Python evaluates the next line only for other exceptions, and it imports SQLAlchemy.
+        raise
+    except _expected_errors() as problem:
         print(f"dissm-node: {_in_one_line(problem)}", file=sys.stderr)
         sys.exit(2)
 
 
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from dicom_node.catalog.database_url import DATABASE_ERRORS
+
+    return (DissmError, OSError, json.JSONDecodeError, *DATABASE_ERRORS)
+
+
 def _in_one_line(problem: Exception) -> str:
-    if isinstance(problem, DatabaseError):
-        return f"the database cannot be used: {problem.orig}"
     if isinstance(problem, OSError):
         file, said = problem.filename or "a file or connection", problem.strerror or type(problem).__name__
         return str(NodeError(FILE_UNUSABLE, file=file, problem=said))
     if isinstance(problem, json.JSONDecodeError):
         # All JSON that a command reads is a column of the database, written by nobody but the node.
         return str(CatalogError(AUDIT_BROKEN, problem="the facts of a row are no JSON"))
-    return str(problem)
+    if isinstance(problem, DissmError):
+        return str(problem)
+    return f"the database cannot be used: {getattr(problem, 'orig', problem)}"
 
 
 @app.command()
@@ -93,14 +102,17 @@ def check(
 ) -> None:
     """Say whether the node would work with these settings, and what is wrong. Exit code 1 if something is."""
     from dicom_node.cli.check import check_all
+    from dicom_node.settings import load_settings
 
     findings = []
     for checked in check_all(load_settings(settings), echo=echo):
         findings.append(checked)
         if not as_json:
-            show.print_checked(console, checked)
+            console.print_checked(console.OUTPUT, checked)
     if as_json:
-        show.print_json(console, [{"what": each.what, "good": each.good, "said": each.said} for each in findings])
+        console.print_json(
+            console.OUTPUT, [{"what": each.what, "good": each.good, "said": each.said} for each in findings]
+        )
     raise typer.Exit(1 if any(each.good is False for each in findings) else 0)
 
 
@@ -113,6 +125,7 @@ def process(
     as_json: Json = False,
 ) -> None:
     """Do with folders what the node does with what it receives: eligibility, engine, objects, proof, audit."""
+    from dicom_node.processes.logs import configure_logs
     from dicom_node.processes.offline import process_folders
     from dicom_node.processes.worker_process import load_engine
 
@@ -120,12 +133,12 @@ def process(
     configure_logs("warning", "process")
     # Before the display, whose lines would be mixed with the error.
     out.mkdir(parents=True, exist_ok=True)
-    with show.case_progress(Console(stderr=True)) as watch:
+    with console.case_progress(console.ERRORS) as watch:
         report = process_folders(inputs, out, chosen, load=load_engine, jobs=jobs, watch=watch)
     if as_json:
-        show.print_json(console, report.to_json())
+        console.print_json(console.OUTPUT, report.to_json())
     else:
-        show.print_offline(console, report.to_json(), out)
+        console.print_offline(console.OUTPUT, report.to_json(), out)
     raise typer.Exit(report.exit_code)
 
 
@@ -139,7 +152,7 @@ def demo(
     """Start a node and an archive on this machine, send a CT, and show what comes back."""
     from dicom_node.demo import run_demo
 
-    raise typer.Exit(run_demo(given, out, keep=keep, seed=seed, console=console))
+    raise typer.Exit(run_demo(given, out, keep=keep, seed=seed, console=console.OUTPUT))
 
 
 @app.command()
@@ -154,7 +167,7 @@ def cases(
 
     with _catalog(settings, database).read() as session:
         lines = case_lines(session, newest)
-    show.print_json(console, lines) if as_json else show.print_cases(console, lines)
+    console.print_json(console.OUTPUT, lines) if as_json else console.print_cases(console.OUTPUT, lines)
 
 
 @app.command(name="show")
@@ -166,7 +179,7 @@ def show_case(
 
     with _catalog(settings, database).read() as session:
         story = case_story(session, case)
-    show.print_json(console, story) if as_json else show.print_case(console, story)
+    console.print_json(console.OUTPUT, story) if as_json else console.print_case(console.OUTPUT, story)
 
 
 @app.command()
@@ -181,7 +194,7 @@ def series(
 
     with _catalog(settings, database).read() as session:
         lines = series_lines(session, newest)
-    show.print_json(console, lines) if as_json else show.print_series_lines(console, lines)
+    console.print_json(console.OUTPUT, lines) if as_json else console.print_series_lines(console.OUTPUT, lines)
 
 
 @app.command()
@@ -196,7 +209,7 @@ def explain(
 
     with _catalog(settings, database).read() as session:
         story = series_story(session, series)
-    show.print_json(console, story) if as_json else show.print_series(console, story)
+    console.print_json(console.OUTPUT, story) if as_json else console.print_series(console.OUTPUT, story)
 
 
 @app.command()
@@ -212,10 +225,10 @@ def retry(
 
     if "." in name:
         retry_series(_existing(_load_settings(settings)), name, process="retry")
-        console.print(f"series {name} will be decided again")
+        console.OUTPUT.print(f"series {name} will be decided again")
         return
     state = retry_case(_existing(_load_settings(settings)), name, process="retry")
-    console.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
+    console.OUTPUT.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
 
 
 @app.command()
@@ -226,7 +239,7 @@ def status(settings: SettingsFile = DEFAULT_SETTINGS, as_json: Json = False) -> 
     chosen = _load_settings(settings)
     with _existing(chosen).read() as session:
         found = node_status(session, chosen)
-    show.print_json(console, found.to_json()) if as_json else show.print_status(console, found)
+    console.print_json(console.OUTPUT, found.to_json()) if as_json else console.print_status(console.OUTPUT, found)
     raise typer.Exit(0 if found.healthy else 1)
 
 
@@ -238,9 +251,11 @@ def audit_list(
     as_json: Json = False,
 ) -> None:
     """List the newest audit rows."""
+    from dicom_node.catalog import audit
+
     with _catalog(settings, database).read() as session:
         rows = [audit.row_as_json(row) for row in audit.last_rows(session, newest)]
-    show.print_json(console, rows) if as_json else show.print_audit(console, rows)
+    console.print_json(console.OUTPUT, rows) if as_json else console.print_audit(console.OUTPUT, rows)
 
 
 @audit_app.command("verify")
@@ -248,10 +263,14 @@ def audit_verify(
     settings: SettingsFile = DEFAULT_SETTINGS, database: DatabaseFile = None, as_json: Json = False
 ) -> None:
     """Recompute the whole chain and compare it with its anchor. Exit code 1 if it was touched."""
+    from dicom_node.catalog.verify import read_anchor, verify
+
     anchor = _anchor(settings, database)
     with _catalog(settings, database).read() as session:
         verdict = verify(session, read_anchor(anchor), must_be_anchored=database is None)
-    show.print_json(console, verdict.to_json()) if as_json else show.print_verdict(console, verdict, anchor)
+    console.print_json(console.OUTPUT, verdict.to_json()) if as_json else console.print_verdict(
+        console.OUTPUT, verdict, anchor
+    )
     raise typer.Exit(0 if verdict.untouched else 1)
 
 
@@ -262,12 +281,17 @@ def audit_export(
     database: DatabaseFile = None,
 ) -> None:
     """Write every audit row as a line of JSON, with the hashes to prove them elsewhere."""
+    from dicom_node.catalog import audit
+
     with _catalog(settings, database).read() as session:
-        show.write_json_lines((audit.row_as_json(row) for row in audit.rows(session)), out)
+        console.write_json_lines((audit.row_as_json(row) for row in audit.rows(session)), out)
 
 
 def _load_settings(file: Path) -> Settings:
     """The settings, with a line on standard error for each key that stands there under its old name."""
+    from dicom_node.processes.logs import warn_of_settings
+    from dicom_node.settings import load_settings
+
     settings = load_settings(file)
     for renamed in settings.renamed:
         warn_of_settings(file, str(renamed))
@@ -275,11 +299,16 @@ def _load_settings(file: Path) -> Settings:
 
 
 def _default_settings() -> Settings:
+    from dicom_node.settings import Settings
+
     return _load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
 
 
 def _existing(settings: Settings) -> Catalog:
     """The node's catalogue as it is: looking at it makes nothing."""
+    from dicom_node.catalog.database import Catalog, open_existing
+    from dicom_node.catalog.database_url import is_sqlite, sqlite_file
+
     url = settings.node.catalog_url
     if not is_sqlite(url):
         return Catalog(url)
@@ -290,9 +319,13 @@ def _existing(settings: Settings) -> Catalog:
 
 
 def _catalog(settings: Path, database: Path | None) -> Catalog:
+    from dicom_node.catalog.database import open_copy
+
     return open_copy(database) if database is not None else _existing(_load_settings(settings))
 
 
 def _anchor(settings: Path, database: Path | None) -> Path:
     """Where the head of the chain that is asked for was remembered."""
+    from dicom_node.settings import ANCHOR_NAME
+
     return _load_settings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)

@@ -14,12 +14,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node.catalog.verify import ChainVerdict
-from dicom_node.watch.status import NodeStatus
 from dissm_engine.atomic_file import open_atomic
 
 if TYPE_CHECKING:
+    from dicom_node.catalog.verify import ChainVerdict
     from dicom_node.cli.check import Checked
+    from dicom_node.watch.status import NodeStatus
+
+OUTPUT = Console()
+ERRORS = Console(stderr=True)
 
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
 _COLOURS = {
