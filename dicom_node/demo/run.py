@@ -134,7 +134,7 @@ def _returned_right(demo: _Demo, source: CtSource, cases: dict[str, Story], file
 
 
 def _rejected(case: Story) -> bool:
-    return case["state"] == CaseState.HELD and case["reason_code"] == "RESULT_REJECTED"
+    return bool(case["state"] == CaseState.HELD and case["reason_code"] == "RESULT_REJECTED")
 
 
 def _case_right(demo: _Demo, source: CtSource, case: Story, files: dict[str, Path], picture: Path) -> bool:
