@@ -20,7 +20,7 @@ class Answer:
     """One destination's answer to one object.
 
     status: the C-STORE status; None where none came. said: the answer in words, without patient data.
-    reached: an association stood, so that the object had its chance; False lets the whole destination rest.
+    reached: an association stood, so that the object had its chance; False makes the whole destination wait.
     """
 
     outcome: DeliveryOutcome

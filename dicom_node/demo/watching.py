@@ -33,12 +33,12 @@ class Line:
     over: bool
 
 
-def follow_to_the_end(node: RunningNode, catalog: Catalog, console: Console, most_seconds: float) -> None:
+def follow_to_the_end(node: RunningNode, catalog: Catalog, console: Console, max_seconds: float) -> None:
     """Show progress until every series is decided and every case over.
 
-    Raises NodeError if the node ends by itself or it takes longer than `most_seconds`.
+    Raises NodeError if the node ends by itself or it takes longer than `max_seconds`.
     """
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
     with _display(console) as show:
         while True:
             lines = look(catalog)
@@ -47,7 +47,7 @@ def follow_to_the_end(node: RunningNode, catalog: Catalog, console: Console, mos
                 return
             node.check_alive()
             if time.monotonic() > deadline:
-                raise NodeError(NODE_NOT_UP, problem=f"it had not finished after {most_seconds:.0f} s")
+                raise NodeError(NODE_NOT_UP, problem=f"it had not finished after {max_seconds:.0f} s")
             time.sleep(_LOOK_SECONDS)
 
 
