@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.machine import MIB, describe_file_system, describe_machine, program_version
-from bench.receivers import MAXIMUM_PDU, Receiver, receivers
+from bench.receivers import MAX_PDU_BYTES, Receiver, receivers
 from bench.report import PROGRESS, Cell, Report
 from dicom_node.demo.ct_images import SyntheticStudy, write_ct_images
 from dicom_node.receive.spool import Spool
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         facts |= {
             "spool": describe_file_system(folder),
             "sender": f"DCMTK storescu {program_version('storescu')}, one association, TCP_NODELAY=1 on both sides",
-            "images": f"{len(images)} of {size / 1000:.1f} kB, explicit little endian, PDU {MAXIMUM_PDU}",
+            "images": f"{len(images)} of {size / 1000:.1f} kB, explicit little endian, PDU {MAX_PDU_BYTES}",
             "rounds": asked.rounds,
         }
         present = receivers()
@@ -89,7 +89,7 @@ def _in_new_folder(folder: Path, measure: Callable[[Path], float]) -> float:
 def _received(receiver: Receiver, images: Sequence[Path], folder: Path) -> float:
     """Images a second from the sender's start to its end. Raises OSError unless every one arrived."""
     with receiver.start(folder) as running:
-        command = ["storescu", "--required", "--max-pdu", str(MAXIMUM_PDU), "--scan-directories", "-aec", "BENCH"]
+        command = ["storescu", "--required", "--max-pdu", str(MAX_PDU_BYTES), "--scan-directories", "-aec", "BENCH"]
         started = time.perf_counter()
         sent = subprocess.run(
             [*command, "127.0.0.1", str(running.port), str(images[0].parent)],

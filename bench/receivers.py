@@ -21,7 +21,7 @@ from dicom_node.catalog.database import Catalog
 from dicom_node.catalog.tables import Instance
 from dicom_node.demo.node import free_port, running_node, stop_process
 
-MAXIMUM_PDU = 131072
+MAX_PDU_BYTES = 131072
 """Offered by every receiver, so that none is judged by its default."""
 _START_SECONDS = 30.0
 _AE_TITLE = "BENCH"
@@ -68,7 +68,7 @@ data_folder = {json.dumps(str(folder / "data"))}
 [listen]
 ae_title = "{_AE_TITLE}"
 port = {free_port()}
-maximum_pdu = {MAXIMUM_PDU}
+max_pdu_bytes = {MAX_PDU_BYTES}
 disk_watermark_mb = 256
 sync = {json.dumps(sync)}
 [assemble]
@@ -100,7 +100,7 @@ def _orthanc(folder: Path, sync: bool) -> Iterator[Running]:
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
         "SyncStorageArea": sync,
-        "MaximumPduLength": MAXIMUM_PDU,
+        "MaximumPduLength": MAX_PDU_BYTES,
         "DicomAet": _AE_TITLE,
         "DicomPort": port,
         "HttpPort": http_port,
@@ -129,7 +129,7 @@ def _storescp(folder: Path) -> Iterator[Running]:
     """Bit preserving: the bytes as they came, what our listener does too."""
     port, kept = free_port(), folder / "storage"
     kept.mkdir()
-    command = ["storescp", "--bit-preserving", "--max-pdu", str(MAXIMUM_PDU), "-od", str(kept), str(port)]
+    command = ["storescp", "--bit-preserving", "--max-pdu", str(MAX_PDU_BYTES), "-od", str(kept), str(port)]
     with _process(command, folder / "storescp.log", lambda: _echoes(port)):
         yield Running(port, lambda: sum(1 for _ in kept.iterdir()))
 

@@ -199,12 +199,12 @@ SERIES_INCOMPLETE = Reason(
 )
 INSTANCE_TOO_LARGE = Reason(
     "INSTANCE_TOO_LARGE",
-    "an image has {size_mb} MB, listen.largest_instance_mb is {most_mb}",
+    "an image has {size_mb} MB, listen.max_instance_mb is {most_mb}",
     "send single-frame CT images, or raise the limit",
 )
 SERIES_TOO_LARGE = Reason(
     "SERIES_TOO_LARGE",
-    "the series has {size_mb} MB, listen.largest_series_mb is {most_mb}",
+    "the series has {size_mb} MB, listen.max_series_mb is {most_mb}",
     "send a smaller reconstruction, or raise the limit",
 )
 STORE_FAILED = Reason("STORE_FAILED", "an image could not be stored: {problem}", "look at the disk of the spool")

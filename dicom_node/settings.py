@@ -6,13 +6,12 @@ import ipaddress
 import math
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydicom.datadict import tag_for_keyword
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dicom_node.reasons import SETTINGS_INVALID, SETTINGS_MISSING, SETTINGS_UNREADABLE, SettingsError
 
@@ -29,6 +28,31 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+    """Old name to new name of keys that 0.3 called otherwise. The old ones are taken until 0.5."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_old_names(cls, content: object) -> object:
+        if not isinstance(content, Mapping):
+            return content
+        for old, new in cls.renamed_keys.items():
+            if old in content and new in content:
+                raise ValueError(f"{old} and {new} are the old and the new name of one key; remove {old}")
+        return {cls.renamed_keys.get(key, key): value for key, value in content.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class RenamedKey:
+    """A key that a settings file holds under its old name. table: such as "listen" or "destinations.0"."""
+
+    table: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.old} is called {self.table}.{self.new} now; the old name will not be taken for long"
+
 
 class NodeSettings(Section):
     """Who the node is and where it keeps things."""
@@ -43,13 +67,11 @@ class NodeSettings(Section):
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, url: str | None) -> str | None:
-        """Whether a driver is installed and the server answers is seen when it is opened."""
-        try:
-            if url is not None:
-                make_url(url).get_dialect()
-        except ArgumentError as problem:
-            # The URL may hold a password: it is not repeated.
-            raise ValueError('is no database URL such as "postgresql+psycopg://user@host/name"') from problem
+        if url is not None:
+            # Only who names a database waits for SQLAlchemy to be imported.
+            from dicom_node.catalog.database_url import check_database_url
+
+            check_database_url(url)
         return url
 
     @property
@@ -71,18 +93,25 @@ class NodeSettings(Section):
 class ListenSettings(Section):
     """The Storage SCP."""
 
+    renamed_keys = {
+        "maximum_associations": "max_associations",
+        "maximum_pdu": "max_pdu_bytes",
+        "largest_instance_mb": "max_instance_mb",
+        "largest_series_mb": "max_series_mb",
+    }
+
     ae_title: AeTitle = "DISSM"
     address: str = "127.0.0.1"
     port: Port = 11112
     calling_ae_titles: tuple[str, ...] = ()
     """Who may send; empty allows everybody on loopback only."""
     calling_addresses: tuple[str, ...] = ()
-    maximum_associations: int = Field(10, ge=1, le=200)
-    maximum_pdu: int = Field(131072, ge=4096, le=131072)
+    max_associations: int = Field(10, ge=1, le=200)
+    max_pdu_bytes: int = Field(131072, ge=4096, le=131072)
     idle_seconds: float = Field(60, gt=0)
     disk_watermark_mb: int = Field(2048, ge=0)
-    largest_instance_mb: int = Field(256, ge=1)
-    largest_series_mb: int = Field(8192, ge=1)
+    max_instance_mb: int = Field(256, ge=1)
+    max_series_mb: int = Field(8192, ge=1)
     other_sop_classes: Literal["refuse", "discard"] = "refuse"
     sync: bool = True
     """fsync before Success. Off only for measuring what it costs."""
@@ -101,12 +130,19 @@ class ListenSettings(Section):
 class AssembleSettings(Section):
     """When a series is complete and what geometry is accepted (C3)."""
 
+    renamed_keys = {
+        "hard_cap_seconds": "max_receiving_seconds",
+        "least_slices": "min_slices",
+        "least_extent_mm": "min_extent_mm",
+        "most_spacing_mm": "max_spacing_mm",
+    }
+
     quiet_seconds: float = Field(30, gt=0)
-    hard_cap_seconds: float = Field(3600, gt=0)
+    max_receiving_seconds: float = Field(3600, gt=0)
     gantry_tilt: Literal["refuse", "resample"] = "refuse"
-    least_slices: int = Field(20, ge=2)
-    least_extent_mm: float = Field(120, gt=0)
-    most_spacing_mm: float = Field(8, gt=0)
+    min_slices: int = Field(20, ge=2)
+    min_extent_mm: float = Field(120, gt=0)
+    max_spacing_mm: float = Field(8, gt=0)
 
 
 class Rule(Section):
@@ -123,6 +159,9 @@ class Rule(Section):
     @classmethod
     def _is_known(cls, attribute: str) -> str:
         """A misspelt one would be missing in every header, and so the rule unknown for ever."""
+        # Only who has rules waits for pydicom to be imported.
+        from pydicom.datadict import tag_for_keyword
+
         if tag_for_keyword(attribute) is None and not re.fullmatch(r"[0-9a-fA-F]{8}", attribute):
             raise ValueError(f"{attribute!r} is no DICOM keyword and no tag of eight hexadecimal digits")
         return attribute
@@ -144,9 +183,12 @@ class Rule(Section):
 def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str):
         raise ValueError("regex needs a pattern")
+    # Only who has such a rule waits for the import.
+    import regex
+
     try:
-        re.compile(pattern)
-    except re.error as problem:
+        regex.compile(pattern)
+    except regex.error as problem:
         raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
 
 
@@ -172,10 +214,15 @@ class AdmitSettings(Section):
 class WorkSettings(Section):
     """The workers."""
 
+    renamed_keys = {
+        "attempts": "max_attempts",
+    }
+
     workers: int = Field(1, ge=0, le=16)
     threads: int = Field(2, ge=1)
     device: Literal["cpu", "cuda"] = "cpu"
-    attempts: int = Field(3, ge=1)
+    max_attempts: int = Field(3, ge=1)
+    """A case that lost so many workers is parked."""
     lease_seconds: float = Field(120, gt=1)
     stalled_minutes: float = Field(30, gt=0)
     """A case that makes no progress for so long ends its worker (C10)."""
@@ -200,6 +247,11 @@ class ResultSettings(Section):
 class Destination(Section):
     """Where results go."""
 
+    renamed_keys = {
+        "longest_retry_seconds": "max_retry_seconds",
+        "most_failures": "max_failures",
+    }
+
     name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
     ae_title: AeTitle
     host: str
@@ -208,8 +260,8 @@ class Destination(Section):
     objects: tuple[Literal["seg", "surface"], ...] = ("seg", "surface")
     timeout_seconds: float = Field(30, gt=0)
     first_retry_seconds: float = Field(10, gt=0)
-    longest_retry_seconds: float = Field(1800, gt=0)
-    most_failures: int = Field(20, ge=1)
+    max_retry_seconds: float = Field(1800, gt=0)
+    max_failures: int = Field(20, ge=1)
     """So often the destination may fail one object, or not answer, before it counts as refused. Attempts that do not
     reach it are without limit."""
 
@@ -224,6 +276,12 @@ class Settings(Section):
     work: WorkSettings = WorkSettings()
     results: ResultSettings = ResultSettings()
     destinations: tuple[Destination, ...] = ()
+    _renamed: tuple[RenamedKey, ...] = PrivateAttr(default=())
+
+    @property
+    def renamed(self) -> tuple[RenamedKey, ...]:
+        """The keys that the settings file holds under their old names."""
+        return self._renamed
 
     @field_validator("destinations")
     @classmethod
@@ -242,19 +300,42 @@ class Settings(Section):
 
 
 def load_settings(file: Path) -> Settings:
-    """Read and check settings.toml. Raises SettingsError that names the file, the key and the problem."""
+    """Read and check settings.toml. Keys under old names are taken and listed in `Settings.renamed`.
+
+    Raises:
+        SettingsError: The file cannot be used; names the file, the key as it stands there, and the problem.
+    """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise SettingsError(SETTINGS_MISSING, file=file) from problem
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise SettingsError(SETTINGS_UNREADABLE, file=file, problem=problem) from problem
+    renamed = tuple(_renamed_keys(content))
     try:
-        return Settings.model_validate(content)
+        settings = Settings.model_validate(content)
     except ValidationError as problem:
         first: Any = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the settings"
+        key = next((f"{each.table}.{each.old}" for each in renamed if key == f"{each.table}.{each.new}"), key)
         raise SettingsError(SETTINGS_INVALID, file=file, key=key, problem=_problem_of(first)) from problem
+    settings._renamed = renamed
+    return settings
+
+
+def _renamed_keys(content: Mapping[str, Any]) -> Iterator[RenamedKey]:
+    """What of a settings file, not checked yet, stands there under an old name."""
+    tables: dict[str, tuple[type[Section], object]] = {
+        "listen": (ListenSettings, content.get("listen")),
+        "assemble": (AssembleSettings, content.get("assemble")),
+        "work": (WorkSettings, content.get("work")),
+    }
+    destinations = content.get("destinations")
+    for number, destination in enumerate(destinations if isinstance(destinations, list) else ()):
+        tables[f"destinations.{number}"] = (Destination, destination)
+    for name, (section, table) in tables.items():
+        if isinstance(table, dict):
+            yield from (RenamedKey(name, old, new) for old, new in section.renamed_keys.items() if old in table)
 
 
 def _problem_of(error: Any) -> str:

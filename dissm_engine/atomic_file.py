@@ -17,8 +17,8 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from dissm_engine.json_value import JsonValue
 
@@ -28,7 +28,9 @@ DEFAULT_MODE = 0o666
 PARTIAL_SUFFIX = ".partial"
 
 
-def write_bytes(path: Path, content: bytes, *, mode: int = DEFAULT_MODE, sync: bool = True) -> None:
+def write_bytes(
+    path: Path, content: bytes, *, mode: int = DEFAULT_MODE, sync: bool = True, partial: Path | None = None
+) -> None:
     """Write a file of bytes.
 
     Args:
@@ -37,11 +39,13 @@ def write_bytes(path: Path, content: bytes, *, mode: int = DEFAULT_MODE, sync: b
         mode: Permission bits of the new file; the process's umask is taken off.
         sync: Whether file and folder are flushed to the disk before this returns. Without it a power failure may cost
             the new content, but a reader still never sees a part of it.
+        partial: The temporary file's own name, on the same disk and used by nobody else; None makes one beside the
+            target.
 
     Raises:
         OSError: If the file cannot be written; the target is then as it was before.
     """
-    with open_atomic(path, mode=mode, sync=sync) as stream:
+    with open_atomic(path, mode=mode, sync=sync, partial=partial) as stream:
         stream.write(content)
 
 
@@ -70,7 +74,9 @@ def write_json(
 
 
 @contextmanager
-def open_atomic(path: Path, *, mode: int = DEFAULT_MODE, sync: bool = True) -> Iterator[BinaryIO]:
+def open_atomic(
+    path: Path, *, mode: int = DEFAULT_MODE, sync: bool = True, partial: Path | None = None
+) -> Iterator[BufferedRandom]:
     """Open a temporary file for writing and reading; it becomes `path` when the `with` block ends without an error.
 
     After an error in the block the temporary file is removed and the target is as it was before.
@@ -79,6 +85,7 @@ def open_atomic(path: Path, *, mode: int = DEFAULT_MODE, sync: bool = True) -> I
         path: The target. Its folder must exist.
         mode: As in `write_bytes`.
         sync: As in `write_bytes`.
+        partial: As in `write_bytes`.
 
     Yields:
         The temporary file, opened in mode "w+b".
@@ -86,7 +93,7 @@ def open_atomic(path: Path, *, mode: int = DEFAULT_MODE, sync: bool = True) -> I
     Raises:
         OSError: As `write_bytes`.
     """
-    partial = _partial_name(path)
+    partial = partial or _partial_name(path)
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "w+b") as stream:

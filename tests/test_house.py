@@ -64,6 +64,36 @@ def stages_imported(file: Path) -> set[str]:
     return names & set(STAGES)
 
 
+PRIVATE_OF_LIBRARIES = {"dul", "acse", "to_user_queue", "get_item", "RawDataElement", "reading_validation_mode"}
+"""Names of pydicom and pynetdicom that are public by their spelling only."""
+
+
+def test_insides_of_pydicom_and_pynetdicom_are_touched_in_one_room_only() -> None:
+    found = []
+    for file in (ROOT / "dicom_node").rglob("*.py"):
+        place = file.relative_to(ROOT)
+        if place.parts[1] == "dicom":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"pydicom", "pynetdicom"}:
+                found += [f"{place} imports {one.name}" for one in node.names if is_inside(one.name)]
+            elif isinstance(node, ast.Attribute) and is_inside(node.attr) and not is_own(node.value):
+                found.append(f"{place}:{node.lineno}: {node.attr}")
+    assert not found
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name belongs to the insides of a library; names like `__class__` belong to Python."""
+    return name in PRIVATE_OF_LIBRARIES or (name.startswith("_") and not name.startswith("__"))
+
+
+def is_own(value: ast.expr) -> bool:
+    """Whether the object is the module's own: itself, its class, a part of itself, or the `os` of `os._exit`."""
+    while isinstance(value, ast.Attribute):
+        value = value.value
+    return isinstance(value, ast.Name) and value.id in {"self", "cls", "os", "settings"}
+
+
 def test_no_module_is_longer_than_400_lines() -> None:
     lengths = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in modules()}
     assert not {name: length for name, length in lengths.items() if length >= 400}
@@ -115,6 +145,6 @@ def project_files() -> list[Path]:
 
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {*project["dependencies"], *project["optional-dependencies"]["dev"]}
+    wanted = {re.split("[<>=]", one)[0] for one in (*project["dependencies"], *project["optional-dependencies"]["dev"])}
     pinned = set(re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M))
     assert wanted <= pinned, sorted(wanted - pinned)

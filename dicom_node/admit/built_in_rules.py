@@ -10,7 +10,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage
 
 from dicom_node.admit.header_values import text_of, values_of
-from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS, is_defined_character_set
+from dicom_node.dicom.character_sets import is_defined_character_set
+from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS
 from dicom_node.reasons import (
     DERIVED_REFORMAT,
     LOCALIZER,

@@ -54,7 +54,7 @@ def completeness_of(series: ReceivingSeries, settings: AssembleSettings, now: da
     if quiet and not series.still_sent:
         broke = series.last_ended not in {None, AssociationEnd.RELEASED}
         return Completeness.INCOMPLETE if broke else Completeness.ASSUMED
-    too_long = now - series.first_received_at >= timedelta(seconds=settings.hard_cap_seconds)
+    too_long = now - series.first_received_at >= timedelta(seconds=settings.max_receiving_seconds)
     return Completeness.INCOMPLETE if too_long else None
 
 

@@ -76,9 +76,9 @@ class GeometryLimits:
         """The limits that the settings state."""
         return GeometryLimits(
             allow_gantry_tilt=settings.gantry_tilt == "resample",
-            min_slices=settings.least_slices,
-            min_extent_mm=settings.least_extent_mm,
-            max_spacing_mm=settings.most_spacing_mm,
+            min_slices=settings.min_slices,
+            min_extent_mm=settings.min_extent_mm,
+            max_spacing_mm=settings.max_spacing_mm,
         )
 
     @staticmethod

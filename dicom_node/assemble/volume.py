@@ -66,7 +66,8 @@ def hounsfield(path: Path, name: object) -> npt.NDArray[np.int16]:
     if padding is not None and not PADDING_LIMITS_HU[0] < padding * slope + intercept <= PADDING_LIMITS_HU[1]:
         hu[stored == padding] = AIR_HU
     # Scanners mark the outside of the reconstruction circle by -2000 or -3024.
-    return np.rint(np.clip(hu, AIR_HU, MAX_HU)).astype(np.int16)
+    clipped: npt.NDArray[np.int16] = np.rint(np.clip(hu, AIR_HU, MAX_HU)).astype(np.int16)
+    return clipped
 
 
 def stored_values(

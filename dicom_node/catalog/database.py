@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from dicom_node.catalog.database_url import is_sqlite, shown_url, sqlite_file, sqlite_url
 from dicom_node.reasons import (
     DATABASE_UNAVAILABLE,
     DATABASE_UNUSABLE,
@@ -83,7 +84,7 @@ class Catalog:
         try:
             self._engine = create_engine(url, pool_pre_ping=not is_sqlite(url))
         except ImportError as problem:
-            raise CatalogError(DRIVER_MISSING, database=_said(url), problem=problem) from problem
+            raise CatalogError(DRIVER_MISSING, database=shown_url(url), problem=problem) from problem
         if is_sqlite(url):
             if not _is_read_only(url):
                 _make_private_file(url)
@@ -158,7 +159,7 @@ def open_catalog(url: str) -> Catalog:
         # CommandError: the tables are of a release that this program does not know.
         catalog.close()
         said = problem.orig if isinstance(problem, DatabaseError) else problem
-        raise CatalogError(DATABASE_UNUSABLE, database=_said(url), problem=said) from problem
+        raise CatalogError(DATABASE_UNUSABLE, database=shown_url(url), problem=said) from problem
     return catalog
 
 
@@ -186,25 +187,14 @@ def open_copy(file: Path) -> Catalog:
     return Catalog(URL.create("sqlite", database=name, query=query).render_as_string())
 
 
-def sqlite_url(file: Path) -> str:
-    """The URL of an SQLite file."""
-    return f"sqlite:///{file.absolute()}"
-
-
-def is_sqlite(url: str) -> bool:
-    """Whether the URL names an SQLite database."""
-    return make_url(url).get_backend_name() == "sqlite"
-
-
 def _is_read_only(url: str) -> bool:
     return make_url(url).query.get("mode") == "ro"
 
 
 def _make_private_file(url: str) -> None:
-    name = make_url(url).database
-    if not name or name == ":memory:":
+    file = sqlite_file(url)
+    if file in {Path(), Path(":memory:")}:
         raise CatalogError(DATABASE_UNUSABLE, database=url, problem="the catalogue must be a file")
-    file = Path(name)
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # SQLite gives -wal and -shm the mode of the database itself.
@@ -232,7 +222,3 @@ def _take_write_lock(connection: Connection) -> None:
     """SQLite took it with BEGIN IMMEDIATE."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
-
-
-def _said(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)

@@ -164,7 +164,7 @@ class Case(Table):
     attempt: Mapped[int] = mapped_column(default=0)
     """Grows with every lease, never reset: objects carry the attempt that made them."""
     attempts_forgiven: Mapped[int] = mapped_column(default=0)
-    """Attempts before the last retry by a person; they do not count against `work.attempts`."""
+    """Attempts before the last retry by a person; they do not count against `work.max_attempts`."""
     lease_owner: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime]

@@ -1,25 +1,25 @@
-"""`dissm-node`: every command of the node."""
+"""`dissm-node`: every command of the node.
+
+What a command needs is imported when it runs: `--help` and a mistyped word are answered without the database, DICOM or
+the engine being loaded.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from sqlalchemy import make_url
 
-from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, is_sqlite, open_copy, open_existing
-from dicom_node.catalog.verify import read_anchor, verify
-from dicom_node.cli import console as show
-from dicom_node.processes.logs import configure_logs
+from dicom_node.cli import console
 from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, NEVER_STARTED, CatalogError, NodeError
-from dicom_node.settings import ANCHOR_NAME, Settings, load_settings
-from dicom_node.values.equipment import SOFTWARE_VERSION
 from dissm_engine.errors import DissmError
+
+if TYPE_CHECKING:
+    from dicom_node.catalog.database import Catalog
+    from dicom_node.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +29,6 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log: list, prove, hand over.")
 app.add_typer(audit_app, name="audit")
-console = Console()
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings file.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -39,6 +38,8 @@ DEFAULT_SETTINGS = Path("settings.toml")
 
 def _say_version(asked: bool) -> None:
     if asked:
+        from dicom_node.values.equipment import SOFTWARE_VERSION
+
         print(f"dissm-node {SOFTWARE_VERSION}")
         raise typer.Exit()
 
@@ -79,7 +80,7 @@ def start(
     """Run the node: listener, control and workers, until SIGTERM or Ctrl-C."""
     from dicom_node.processes.supervisor import run_node
 
-    run_node(load_settings(settings), role)
+    run_node(_load_settings(settings), role)
 
 
 @app.command()
@@ -90,14 +91,17 @@ def check(
 ) -> None:
     """Say whether the node would work with these settings, and what is wrong. Exit code 1 if something is."""
     from dicom_node.cli.check import check_all
+    from dicom_node.settings import load_settings
 
     findings = []
     for checked in check_all(load_settings(settings), echo=echo):
         findings.append(checked)
         if not as_json:
-            show.print_checked(console, checked)
+            console.print_checked(console.OUTPUT, checked)
     if as_json:
-        show.print_json(console, [{"what": each.what, "good": each.good, "said": each.said} for each in findings])
+        console.print_json(
+            console.OUTPUT, [{"what": each.what, "good": each.good, "said": each.said} for each in findings]
+        )
     raise typer.Exit(1 if any(each.good is False for each in findings) else 0)
 
 
@@ -110,19 +114,20 @@ def process(
     as_json: Json = False,
 ) -> None:
     """Do with folders what the node does with what it receives: eligibility, engine, objects, proof, audit."""
+    from dicom_node.processes.logs import configure_logs
     from dicom_node.processes.offline import process_folders
     from dicom_node.processes.worker_process import load_engine
 
-    chosen = load_settings(settings) if settings else _default_settings()
+    chosen = _load_settings(settings) if settings else _default_settings()
     configure_logs("warning", "process")
     # Before the display, whose lines would be mixed with the error.
     out.mkdir(parents=True, exist_ok=True)
-    with show.case_progress(Console(stderr=True)) as watch:
+    with console.case_progress(console.ERRORS) as watch:
         report = process_folders(inputs, out, chosen, load=load_engine, jobs=jobs, watch=watch)
     if as_json:
-        show.print_json(console, report.to_json())
+        console.print_json(console.OUTPUT, report.to_json())
     else:
-        show.print_offline(console, report, out)
+        console.print_offline(console.OUTPUT, report, out)
     raise typer.Exit(report.exit_code)
 
 
@@ -136,7 +141,7 @@ def demo(
     """Start a node and an archive on this machine, send a CT, and show what comes back."""
     from dicom_node.demo import run_demo
 
-    raise typer.Exit(run_demo(given, out, keep=keep, seed=seed, console=console))
+    raise typer.Exit(run_demo(given, out, keep=keep, seed=seed, console=console.OUTPUT))
 
 
 @app.command()
@@ -151,7 +156,10 @@ def cases(
 
     with _catalog(settings, database).read() as view:
         found = newest_cases(view, newest)
-    show.print_json(console, [case.to_json() for case in found]) if as_json else show.print_cases(console, found)
+    if as_json:
+        console.print_json(console.OUTPUT, [case.to_json() for case in found])
+    else:
+        console.print_cases(console.OUTPUT, found)
 
 
 @app.command(name="show")
@@ -163,7 +171,7 @@ def show_case(
 
     with _catalog(settings, database).read() as view:
         history = case_history(view, case)
-    show.print_json(console, history.to_json()) if as_json else show.print_case(console, history)
+    console.print_json(console.OUTPUT, history.to_json()) if as_json else console.print_case(console.OUTPUT, history)
 
 
 @app.command()
@@ -178,7 +186,10 @@ def series(
 
     with _catalog(settings, database).read() as view:
         found = newest_series(view, newest)
-    show.print_json(console, [one.to_json() for one in found]) if as_json else show.print_series_lines(console, found)
+    if as_json:
+        console.print_json(console.OUTPUT, [one.to_json() for one in found])
+    else:
+        console.print_series_lines(console.OUTPUT, found)
 
 
 @app.command()
@@ -193,7 +204,7 @@ def explain(
 
     with _catalog(settings, database).read() as view:
         history = series_history(view, series)
-    show.print_json(console, history.to_json()) if as_json else show.print_series(console, history)
+    console.print_json(console.OUTPUT, history.to_json()) if as_json else console.print_series(console.OUTPUT, history)
 
 
 @app.command()
@@ -207,14 +218,14 @@ def retry(
     from dicom_node.catalog.intake import retry_series
     from dicom_node.catalog.leases import retry_case
 
-    recorder = _existing(load_settings(settings)).acting_as("retry")
+    recorder = _existing(_load_settings(settings)).acting_as("retry")
     if "." in name:
         with recorder.write() as tx:
             retry_series(tx, name)
-        console.print(f"series {name} will be decided again")
+        console.OUTPUT.print(f"series {name} will be decided again")
         return
     state = retry_case(recorder, name)
-    console.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
+    console.OUTPUT.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
 
 
 @app.command()
@@ -222,10 +233,10 @@ def status(settings: SettingsFile = DEFAULT_SETTINGS, as_json: Json = False) -> 
     """Say whether the node does its work. Exit code 1 if not."""
     from dicom_node.watch.status import node_status
 
-    chosen = load_settings(settings)
+    chosen = _load_settings(settings)
     with _existing(chosen).read() as view:
         found = node_status(view, chosen)
-    show.print_json(console, found.to_json()) if as_json else show.print_status(console, found)
+    console.print_json(console.OUTPUT, found.to_json()) if as_json else console.print_status(console.OUTPUT, found)
     raise typer.Exit(0 if found.healthy else 1)
 
 
@@ -237,9 +248,14 @@ def audit_list(
     as_json: Json = False,
 ) -> None:
     """List the newest audit rows."""
+    from dicom_node.catalog import audit
+
     with _catalog(settings, database).read() as view:
         rows = audit.last_rows(view, newest)
-    show.print_json(console, [row.to_json() for row in rows]) if as_json else show.print_audit(console, rows)
+    if as_json:
+        console.print_json(console.OUTPUT, [row.to_json() for row in rows])
+    else:
+        console.print_audit(console.OUTPUT, rows)
 
 
 @audit_app.command("verify")
@@ -247,10 +263,15 @@ def audit_verify(
     settings: SettingsFile = DEFAULT_SETTINGS, database: DatabaseFile = None, as_json: Json = False
 ) -> None:
     """Recompute the whole chain and compare it with its anchor. Exit code 1 if it was touched."""
+    from dicom_node.catalog.verify import read_anchor, verify
+
     anchor = _anchor(settings, database)
     with _catalog(settings, database).read() as view:
         verdict = verify(view, read_anchor(anchor), must_be_anchored=database is None)
-    show.print_json(console, verdict.to_json()) if as_json else show.print_verdict(console, verdict, anchor)
+    if as_json:
+        console.print_json(console.OUTPUT, verdict.to_json())
+    else:
+        console.print_verdict(console.OUTPUT, verdict, anchor)
     raise typer.Exit(0 if verdict.untouched else 1)
 
 
@@ -261,29 +282,51 @@ def audit_export(
     database: DatabaseFile = None,
 ) -> None:
     """Write every audit row as a line of JSON, with the hashes to prove them elsewhere."""
+    from dicom_node.catalog import audit
+
     with _catalog(settings, database).read() as view:
-        show.write_json_lines((row.to_json() for row in audit.rows(view)), out)
+        console.write_json_lines((row.to_json() for row in audit.rows(view)), out)
+
+
+def _load_settings(file: Path) -> Settings:
+    """The settings, with a line on standard error for each key that stands there under its old name."""
+    from dicom_node.processes.logs import warn_of_settings
+    from dicom_node.settings import load_settings
+
+    settings = load_settings(file)
+    for renamed in settings.renamed:
+        warn_of_settings(file, str(renamed))
+    return settings
 
 
 def _default_settings() -> Settings:
-    return load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
+    from dicom_node.settings import Settings
+
+    return _load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
 
 
 def _existing(settings: Settings) -> Catalog:
     """The node's catalogue as it is: looking at it makes nothing."""
+    from dicom_node.catalog.database import Catalog, open_existing
+    from dicom_node.catalog.database_url import is_sqlite, sqlite_file
+
     url = settings.node.catalog_url
     if not is_sqlite(url):
         return Catalog(url)
-    file = Path(make_url(url).database or "")
+    file = sqlite_file(url)
     if not file.exists():
         raise CatalogError(NEVER_STARTED, database=file)
     return open_existing(file)
 
 
 def _catalog(settings: Path, database: Path | None) -> Catalog:
-    return open_copy(database) if database is not None else _existing(load_settings(settings))
+    from dicom_node.catalog.database import open_copy
+
+    return open_copy(database) if database is not None else _existing(_load_settings(settings))
 
 
 def _anchor(settings: Path, database: Path | None) -> Path:
     """Where the head of the chain that is asked for was remembered."""
-    return load_settings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)
+    from dicom_node.settings import ANCHOR_NAME
+
+    return _load_settings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)

@@ -14,15 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynetdicom import AE, evt
-from sqlalchemy import make_url
-
-from dicom_node.catalog.database import is_sqlite
-from dicom_node.dicom.association_client import bounded_in_time
+from dicom_node.catalog.database_url import is_sqlite, missing_driver, shown_url, sqlite_file
+from dicom_node.dicom.association_client import RemoteEntity, associate_for_echo
 from dicom_node.settings import Destination, Settings
 from dissm_engine.errors import BundleError
-
-_VERIFICATION = "1.2.840.10008.1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +31,8 @@ class Checked:
 
 def check_all(settings: Settings, *, echo: bool) -> Iterator[Checked]:
     """Look at everything a start needs, one by one. echo: ask each destination by C-ECHO."""
+    for renamed in settings.renamed:
+        yield Checked("settings", None, str(renamed))
     yield _data_folder(settings.node.data_folder)
     yield _disk(settings)
     yield _database(settings.node.catalog_url)
@@ -73,10 +70,9 @@ def _disk(settings: Settings) -> Checked:
 
 
 def _database(url: str) -> Checked:
-    shown = make_url(url).render_as_string(hide_password=True)
     if not is_sqlite(url):
-        return _server_database(url, shown)
-    file = Path(make_url(url).database or "")
+        return _server_database(url)
+    file = sqlite_file(url)
     if not file.exists():
         return Checked("database", True, f"{file} will be made at the first start")
     try:
@@ -90,11 +86,10 @@ def _database(url: str) -> Checked:
     return Checked("database", answer == "ok", f"{file}: {answer}")
 
 
-def _server_database(url: str, shown: str) -> Checked:
-    try:
-        make_url(url).get_dialect().import_dbapi()
-    except ImportError as problem:
-        return Checked("database", False, f"{shown}: its driver is not installed ({problem}); pip install it")
+def _server_database(url: str) -> Checked:
+    shown, missing = shown_url(url), missing_driver(url)
+    if missing is not None:
+        return Checked("database", False, f"{shown}: its driver is not installed ({missing}); pip install it")
     return Checked("database", None, f"{shown} is tried at start")
 
 
@@ -172,30 +167,21 @@ def _destination(to: Destination, echo: bool) -> Checked:
 
 def _echo(to: Destination) -> str | None:
     """C-ECHO (PS3.7 9.1.5); None when it was answered, else what went wrong."""
-    entity = AE(ae_title=to.calling_ae_title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = to.timeout_seconds
-    entity.add_requested_context(_VERIFICATION)
     try:
-        association = entity.associate(
-            to.host,
-            to.port,
-            ae_title=to.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, bounded_in_time(to.timeout_seconds))],
+        association = associate_for_echo(
+            RemoteEntity(to.host, to.port, to.ae_title, to.calling_ae_title, to.timeout_seconds)
         )
     except socket.gaierror:
         return f"the name {to.host} cannot be resolved; look at host and at this machine's name service"
     except (OSError, ValueError) as problem:
         return f"it cannot be asked ({type(problem).__name__}); look at host, port and the AE titles"
-    if association.is_rejected:
-        return "it rejects the association; does it know our AE title and address, and is its own title right?"
-    if not association.is_established:
-        return "nobody answers there; look at host, port and firewall"
-    try:
-        status = association.send_c_echo()
-    finally:
-        association.release()
-    answer = status.get("Status")
-    return None if answer == 0 else f"it answered C-ECHO with {'nothing' if answer is None else hex(answer)}"
+    with association:
+        if association.rejection is not None:
+            return "it rejects the association; does it know our AE title and address, and is its own title right?"
+        if not association.established:
+            return "nobody answers there; look at host, port and firewall"
+        status = association.echo()
+    return None if status == 0 else f"it answered C-ECHO with {'nothing' if status is None else hex(status)}"
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from dicom_node.catalog.verify import ChainVerdict
 from dicom_node.values.case_history import (
     AuditEntry,
     CaseHistory,
@@ -28,11 +27,16 @@ from dicom_node.values.case_history import (
 )
 from dicom_node.values.json_value import Facts, JsonValue
 from dicom_node.values.results import CaseResults
-from dicom_node.watch.status import NodeStatus
+from dissm_engine.atomic_file import open_atomic
 
 if TYPE_CHECKING:
+    from dicom_node.catalog.verify import ChainVerdict
     from dicom_node.cli.check import Checked
     from dicom_node.processes.offline import OfflineReport
+    from dicom_node.watch.status import NodeStatus
+
+OUTPUT = Console()
+ERRORS = Console(stderr=True)
 
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
 _COLOURS = {
@@ -61,15 +65,13 @@ def print_json(console: Console, value: JsonValue) -> None:
 
 
 def write_json_lines(rows: Iterable[Facts], out: Path | None) -> None:
-    """One JSON object a line, to a file (written aside, then renamed) or to standard output."""
+    """One JSON object a line, to a file (whole or not at all) or to standard output."""
     if out is None:
         for row in rows:
             print(json.dumps(row))
         return
-    aside = out.with_name(out.name + ".new")
-    with aside.open("w", encoding="ascii") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
-    aside.replace(out)
+    with open_atomic(out) as stream:
+        stream.writelines((json.dumps(row) + "\n").encode("ascii") for row in rows)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _record(
         if attempt.event is DeliveryEvent.TRY_AGAIN and destination is not None:
             # Only a failure over an association that stood is counted; after so many the object is refused for good.
             failures += attempt.reached
-            if attempt.reached and failures >= destination.most_failures:
+            if attempt.reached and failures >= destination.max_failures:
                 said = f"{attempt.said}, {failures} times"
                 attempt = replace(attempt, event=DeliveryEvent.REFUSED, said=said)
             try_again_in = backoff_after(progress.attempts + 1, destination, random.random())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
+
+from dissm_engine.atomic_file import write_bytes
 
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
 _SUCCESS, _CANNOT_STORE = 0x0000, 0xA700
@@ -75,11 +76,9 @@ class Archive:
     def _store(self, event: evt.Event) -> int:
         with self._lock:
             path = self.folder / f"{len(self._kept) + 1:04d}.dcm"
-            aside = path.with_suffix(".part")
             try:
                 # The bytes as they came, with the meta information of their association.
-                aside.write_bytes(event.encoded_dataset())
-                os.replace(aside, path)
+                write_bytes(path, event.encoded_dataset())
             except OSError:
                 return _CANNOT_STORE
             request = cast(C_STORE, event.request)

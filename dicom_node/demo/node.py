@@ -13,15 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
 from dicom_node.demo.archive import Archive
+from dicom_node.dicom.association_client import RemoteEntity, associate_for_echo
 from dicom_node.reasons import NODE_NOT_UP, NodeError
 from dicom_node.settings import ListenSettings, Settings, load_settings
 
 QUIET_SECONDS = 2.0
-_START_SECONDS, _STOP_SECONDS = 60.0, 30.0
+_START_SECONDS, _STOP_SECONDS, _ECHO_SECONDS = 60.0, 30.0, 30.0
 _LOG_TAIL = 800
 _OWNER_ONLY = 0o600
 
@@ -108,14 +106,10 @@ def answers_echo(listen: ListenSettings) -> bool:
     with socket.socket() as probe:
         if probe.connect_ex((listen.address, listen.port)) != 0:
             return False
-    entity = AE(ae_title="DEMO")
-    entity.add_requested_context(Verification)
-    association = entity.associate(listen.address, listen.port, ae_title=listen.ae_title)
-    if not association.is_established:
-        return False
-    status = association.send_c_echo()
-    association.release()
-    return "Status" in status and status.Status == 0
+    with associate_for_echo(
+        RemoteEntity(listen.address, listen.port, listen.ae_title, "DEMO", _ECHO_SECONDS)
+    ) as association:
+        return association.established and association.echo() == 0
 
 
 def _wait_for_echo(node: RunningNode) -> None:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import AIR_HU, Grid, Volume, sample_at_lps
 
@@ -71,9 +72,8 @@ def draw_overview(
     figure.text(0.015, 0.972, title, color="white", fontsize=17, fontweight="bold", va="center")
     figure.text(0.015, 0.937, "   ".join(lines), color="#c8ccd2", fontsize=11, va="center")
     _draw_legend(figure)
-    aside = file.with_name(file.name + ".new")
-    figure.savefig(aside, format="png", facecolor=_BACKGROUND)
-    aside.replace(file)
+    with open_atomic(file) as stream:
+        figure.savefig(stream, format="png", facecolor=_BACKGROUND)
 
 
 def _body_box(volume: Volume, mesh: TriangleMesh) -> _Box:

@@ -18,7 +18,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 _CALLING = "SCANNER"
-_MOST_CONTEXTS = 128
+_MAX_CONTEXTS = 128
 """PS3.8 9.3.2.2: an association carries no more."""
 
 
@@ -30,7 +30,7 @@ def send_files(host: str, port: int, ae_title: str, files: Sequence[Path]) -> di
     started = time.perf_counter()
     offers = {file: _context_of(file) for file in files}
     entity = AE(ae_title=_CALLING)
-    for sop_class, syntax in sorted(set(offers.values()))[:_MOST_CONTEXTS]:
+    for sop_class, syntax in sorted(set(offers.values()))[:_MAX_CONTEXTS]:
         entity.add_requested_context(sop_class, syntax)
     association = entity.associate(host, port, ae_title=ae_title)
     answers = Counter(_offer(association, file, context) for file, context in offers.items())

@@ -6,13 +6,11 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
 from pydicom import config
-from pydicom.charset import python_encoding
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
@@ -35,6 +33,7 @@ from pydicom.uid import (
 from dicom_node.reasons import UNREADABLE_HEADER, NodeError, kind_and_place
 
 # A value that breaks its VR is judged by the rule that needs it; pydicom's warning would carry it into the log (C10).
+# The setting is pydicom's own cure (upstream: #2060); there is none for one reader alone.
 config.settings.reading_validation_mode = config.IGNORE
 
 LOSSLESS_SYNTAXES: tuple[str, ...] = (
@@ -73,9 +72,6 @@ PARSE_ERRORS = (
 )
 """What pydicom raises on hostile or broken bytes."""
 
-DEFINED_CHARACTER_SETS = frozenset(python_encoding)
-"""The defined terms of SpecificCharacterSet (PS3.3 C.12.1.1.2); the empty one stands for the default repertoire."""
-
 MAX_HEADER_BYTES = 16 << 20
 """How far a deflated data set is inflated in search of its pixel data: kilobytes may inflate to gigabytes."""
 MAX_INFLATED_BYTES = 64 << 20
@@ -112,26 +108,17 @@ def read_image(path: Path) -> FileDataset:
         return _read(file, MAX_INFLATED_BYTES, None, to_pixels=False)
 
 
-def is_defined_character_set(term: str) -> bool:
-    """Whether a value of SpecificCharacterSet is one of DICOM's defined terms, as it is or as senders misspell it.
-
-    pydicom takes the name of any Python codec, `base64` and `idna` among them, and then fails at the first text. The
-    misspellings are those that pydicom puts right: another sign in the place of the underscore or of the blanks.
-    """
-    term = term.strip()
-    for wrong, right in (("ISO?IR*", "ISO_IR"), ("ISO?2022?IR?*", "ISO 2022 IR ")):
-        if fnmatchcase(term, wrong):
-            term = right + term[len(right) :]
-    return term in DEFINED_CHARACTER_SETS
-
-
 def unreadable(problem: BaseException, name: object) -> UnreadableDicomError:
     """For what nobody foresaw: the kind of the problem and the line it came from, never what the file holds."""
     return UnreadableDicomError(UNREADABLE_HEADER, instance=name, problem=kind_and_place(problem))
 
 
-def _read(file: BinaryIO, most_bytes: int, wanted: Sequence[BaseTag] | None, *, to_pixels: bool) -> FileDataset:
-    """What `pydicom.dcmread` does, except that a deflated data set inflates to `most_bytes` at most."""
+def _read(file: BinaryIO, max_bytes: int, wanted: Sequence[BaseTag] | None, *, to_pixels: bool) -> FileDataset:
+    """What `pydicom.dcmread` does, except that a deflated data set inflates to `max_bytes` at most.
+
+    pydicom inflates whatever a file holds, a gigabyte from a megabyte (upstream: none found). The reader of the file
+    meta information is one of pydicom's private functions: the public one takes no open file.
+    """
     start = file.tell()
     preamble = read_preamble(file, force=False)
     meta = FileMetaDataset(_read_file_meta_info(file))
@@ -139,22 +126,22 @@ def _read(file: BinaryIO, most_bytes: int, wanted: Sequence[BaseTag] | None, *, 
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         file.seek(start)
         return pydicom.dcmread(file, stop_before_pixels=to_pixels, specific_tags=tags)
-    content, whole = _inflate(file.read(), most_bytes)
+    content, whole = _inflate(file.read(), max_bytes)
     stop = _Stop() if to_pixels else None
     dataset = read_dataset(io.BytesIO(content), False, True, stop_when=stop, specific_tags=tags)
     if not whole and not (stop and stop.at_pixels):
-        raise ValueError(f"inflates to more than {most_bytes} bytes")
+        raise ValueError(f"inflates to more than {max_bytes} bytes")
     # An empty buffer: pydicom would keep the inflated bytes for as long as the header lives.
     header = FileDataset(io.BytesIO(), dataset, preamble, meta, is_implicit_VR=False, is_little_endian=True)
     header.set_original_encoding(False, True, dataset.original_character_set)
     return header
 
 
-def _inflate(deflated: bytes, most_bytes: int) -> tuple[bytes, bool]:
-    """The first `most_bytes` at most, and whether that is all. Raises zlib.error."""
+def _inflate(deflated: bytes, max_bytes: int) -> tuple[bytes, bool]:
+    """The first `max_bytes` at most, and whether that is all. Raises zlib.error."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = inflater.decompress(deflated, most_bytes)
-    if not inflater.eof and len(content) < most_bytes:
+    content = inflater.decompress(deflated, max_bytes)
+    if not inflater.eof and len(content) < max_bytes:
         raise zlib.error("the deflated data set is cut off")
     return content, inflater.eof
 

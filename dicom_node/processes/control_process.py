@@ -82,7 +82,7 @@ class Jobs:
 
     def requeue_lost(self) -> None:
         """Cases whose worker is gone are queued again or parked."""
-        count = requeue_lost_cases(self._recorder, self._settings.work.attempts)
+        count = requeue_lost_cases(self._recorder, self._settings.work.max_attempts)
         if count:
             _log.warning("leases were lost", cases=count)
 
@@ -114,7 +114,7 @@ class Jobs:
 def stack_builder(settings: Settings) -> StackBuilder:
     """What makes stacks of the series of a node with these settings."""
     limits = GeometryLimits.of(settings.assemble)
-    return StackBuilder(limits, settings.node.spool, settings.listen.largest_series_mb)
+    return StackBuilder(limits, settings.node.spool, settings.listen.max_series_mb)
 
 
 def _scheduler(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -35,3 +36,12 @@ def configure_logs(level: str, process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer))
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
+
+
+def warn_of_settings(file: Path, problem: str) -> None:
+    """Say on standard error what is wrong with a settings file that is used all the same.
+
+    Before the command has configured its logs: standard output belongs to what it was asked for.
+    """
+    logger = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
+    logger.warning("settings use an old name", file=str(file), problem=problem)

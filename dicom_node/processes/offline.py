@@ -22,7 +22,8 @@ from dicom_node.assemble.completeness import settle_every_series
 from dicom_node.assemble.stacks import assemble_settled_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.case_results import proven_objects
-from dicom_node.catalog.database import Recorder, View, open_catalog, sqlite_url
+from dicom_node.catalog.database import Recorder, View, open_catalog
+from dicom_node.catalog.database_url import sqlite_url
 from dicom_node.catalog.histories import all_series_histories, cases_in_motion, newest_cases
 from dicom_node.catalog.leases import attempts_in_all, unfinished_cases
 from dicom_node.catalog.states import CaseState
@@ -119,7 +120,7 @@ def _work(recorder: Recorder, settings: Settings, load: EngineLoader, jobs: int,
     """Work until no case waits; a case whose worker died or fell is tried again like anywhere else."""
     while _count(recorder, unfinished_cases):
         attempts = _count(recorder, attempts_in_all)
-        requeue_lost_cases(recorder, settings.work.attempts)
+        requeue_lost_cases(recorder, settings.work.max_attempts)
         stop = threading.Event()
         with _executor(jobs) as pool:
             own = stop if jobs == 1 else None

@@ -58,7 +58,7 @@ def work_once(
     """Lease the oldest queued case and process it to its end; False when nothing waits.
 
     An error without a reason fails the case with UNEXPECTED_ERROR; the worker goes on. Trouble of the machine (memory,
-    disk, database) gives the case back (it is tried again, at most `work.attempts` times) and escapes.
+    disk, database) gives the case back (it is tried again, at most `work.max_attempts` times) and escapes.
     end: ends the process when the case makes no progress for `work.stalled_minutes`; called by another thread.
     """
     lease = take_lease(recorder, str(this_process()), settings.work.lease_seconds)
@@ -76,7 +76,7 @@ def work_once(
     except LeaseLost:
         # Nothing happens where another has it. A lease that only could not be renewed has to be given back: nobody
         # takes a case from a process of this host that lives.
-        abandon_lease(recorder, lease, settings.work.attempts, problem="the lease could not be renewed")
+        abandon_lease(recorder, lease, settings.work.max_attempts, problem="the lease could not be renewed")
         over = True
         _log.warning("case was taken away", case=lease.case_id, attempt=lease.attempt)
     except DelineationCancelled:
@@ -84,7 +84,7 @@ def work_once(
         over = True
     finally:
         if not over:
-            abandon_lease(recorder, lease, settings.work.attempts, problem="the worker stopped on an error")
+            abandon_lease(recorder, lease, settings.work.max_attempts, problem="the worker stopped on an error")
     return True
 
 
@@ -103,7 +103,7 @@ def _give_up_stalled(settings: Settings, recorder: Recorder, lease: Lease, end: 
     """Nothing can stop a thread that hangs in a library: its process ends, the supervisor starts another."""
     said = f"no progress for {settings.work.stalled_minutes:g} minutes"
     try:
-        abandon_lease(recorder, lease, settings.work.attempts, problem=said)
+        abandon_lease(recorder, lease, settings.work.max_attempts, problem=said)
     finally:
         if end is not None:
             end()

@@ -6,22 +6,23 @@ import shutil
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
 
+from dicom_node.dicom.storage_server import AssociationRequest, Rejection
 from dicom_node.reasons import DISK_ALMOST_FULL, NOT_AUTHORISED, NodeError
 from dicom_node.settings import ListenSettings
+from dissm_engine.errors import Reason
 
-# (result, source, diagnostic) of A-ASSOCIATE-RJ, PS3.8 9.3.4
-CALLING_AE_UNKNOWN = (0x01, 0x01, 0x03)
-CALLED_AE_UNKNOWN = (0x01, 0x01, 0x07)
-NO_REASON_PERMANENT = (0x01, 0x01, 0x01)
-TEMPORARY_CONGESTION = (0x02, 0x03, 0x01)
+# PS3.8 9.3.4: result, source, diagnostic.
+CALLING_AE_UNKNOWN = Rejection(0x01, 0x01, 0x03)
+CALLED_AE_UNKNOWN = Rejection(0x01, 0x01, 0x07)
+NO_REASON_PERMANENT = Rejection(0x01, 0x01, 0x01)
+TEMPORARY_CONGESTION = Rejection(0x02, 0x03, 0x01)
 
 
 class AssociationRefusedError(NodeError):
-    """An association that is not accepted. answer: result, source and diagnostic of the A-ASSOCIATE-RJ."""
+    """An association that is not accepted. answer: what its A-ASSOCIATE-RJ says."""
 
-    def __init__(self, answer: tuple[int, int, int], reason: Any, **facts: object) -> None:
+    def __init__(self, answer: Rejection, reason: Reason, **facts: object) -> None:
         self.answer = answer
         super().__init__(reason, **facts)
 
@@ -40,16 +41,16 @@ class AssociationPolicy:
         networks = tuple(ip_network(one, strict=False) for one in settings.calling_addresses)
         return cls(settings, spool, networks)
 
-    def check(self, called_ae: str, calling_ae: str, address: str) -> None:
+    def check(self, request: AssociationRequest) -> None:
         """Raises AssociationRefusedError. An empty list lets everybody in from loopback and nobody from elsewhere."""
-        facts = {"calling_ae": calling_ae, "address": address}
-        loopback = _peer(address).is_loopback
-        if called_ae != self.settings.ae_title:
+        facts = {"calling_ae": request.calling_ae, "address": request.address}
+        loopback = _peer(request.address).is_loopback
+        if request.called_ae != self.settings.ae_title:
             raise AssociationRefusedError(CALLED_AE_UNKNOWN, NOT_AUTHORISED, **facts)
         titles = self.settings.calling_ae_titles
-        if calling_ae not in titles and not (loopback and not titles):
+        if request.calling_ae not in titles and not (loopback and not titles):
             raise AssociationRefusedError(CALLING_AE_UNKNOWN, NOT_AUTHORISED, **facts)
-        if not self.admits(address):
+        if not self.admits(request.address):
             raise AssociationRefusedError(NO_REASON_PERMANENT, NOT_AUTHORISED, **facts)
         self.check_disk()
 

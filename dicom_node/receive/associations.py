@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import structlog
-from pynetdicom.association import Association as Connection
 
 from dicom_node.catalog.associations import close_association, open_association
 from dicom_node.catalog.database import Recorder, Transaction
+from dicom_node.dicom.storage_server import Connection
 from dicom_node.reasons import CatalogUnavailableError
 from dicom_node.values.received import AssociationEnd, AssociationSummary, PeerIdentity
 

@@ -50,8 +50,8 @@ class InstanceStore:
 
     def check_size(self, size: int) -> None:
         """Raises RefusalError(INSTANCE_TOO_LARGE) for more bytes than one image may have."""
-        if self.limits is not None and size > self.limits.largest_instance_mb * MEGABYTE:
-            most = self.limits.largest_instance_mb
+        if self.limits is not None and size > self.limits.max_instance_mb * MEGABYTE:
+            most = self.limits.max_instance_mb
             raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=most)
 
     def record_all(self, files: Sequence[tuple[InstanceIdentity, SpooledFile]], calling_ae: str) -> list[StoreOutcome]:
@@ -63,5 +63,5 @@ class InstanceStore:
         """A series that is over its limit takes no more; what it has tells assembling to refuse it as a whole."""
         with self.recorder.read() as view:
             size = bytes_of_series(view, identity.series_instance_uid)
-        if size > limits.largest_series_mb * MEGABYTE:
-            raise RefusalError(SERIES_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=limits.largest_series_mb)
+        if size > limits.max_series_mb * MEGABYTE:
+            raise RefusalError(SERIES_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=limits.max_series_mb)

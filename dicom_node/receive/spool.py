@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.values.received import SpooledFile
+from dissm_engine.atomic_file import write_bytes
 
 _TEMPORARY = "incoming"
 _KEPT = "instances"
@@ -33,13 +34,7 @@ class Spool:
         self._private_folder(self.folder / _TEMPORARY)
         self._private_folder((self.folder / kept).parent)
         aside = self.folder / _TEMPORARY / f"{os.getpid()}-{next(_COUNTER)}"
-        try:
-            self._write(aside, content)
-            os.rename(aside, self.folder / kept)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
-        self._sync_folder((self.folder / kept).parent)
+        write_bytes(self.folder / kept, content, mode=0o600, sync=self.sync, partial=aside)
         return SpooledFile(str(kept), digest, len(content))
 
     def sweep(self) -> int:
@@ -48,14 +43,6 @@ class Spool:
         for file in left:
             file.unlink()
         return len(left)
-
-    def _write(self, file: Path, content: bytes) -> None:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            if self.sync:
-                os.fsync(opened.fileno())
 
     def _private_folder(self, folder: Path) -> None:
         """Make the folder and those above it; each new name is made durable in the folder that holds it."""

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 
+from highdicom.sr import CodedConcept
 from pydicom import Dataset
-from pydicom.charset import ESC
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
+from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
@@ -100,7 +98,7 @@ def add_patient_and_study(target: Dataset, source: Dataset) -> None:
     target.StudyInstanceUID = source.StudyInstanceUID
     for keyword in PATIENT_AND_STUDY_TYPE_2:
         if keyword in source:
-            target[keyword] = _copied(source, keyword)
+            target[keyword] = copied_element(source, keyword)
         else:
             setattr(target, keyword, None)
     for keyword in PATIENT_AND_STUDY_OPTIONAL:
@@ -111,27 +109,9 @@ def copy_readable(target: Dataset, source: Dataset, keyword: str) -> None:
     """Copy an attribute that may be left out; one whose value no reader could take (a size of "1,8") is left out."""
     try:
         if keyword in source:
-            target[keyword] = _copied(source, keyword)
+            target[keyword] = copied_element(source, keyword)
     except PARSE_ERRORS:
         return
-
-
-def _copied(source: Dataset, keyword: str) -> DataElement:
-    """The source's attribute; a text beyond ASCII that nobody has decoded yet keeps its very bytes.
-
-    Senders write what their declared character set does not hold (Windows-1256 under ISO_IR 127): decoded and encoded
-    again, it would come back as question marks, and no longer be the patient's name.
-    """
-    raw = source.get_item(keyword)
-    if isinstance(raw, RawDataElement) and raw.value and not _is_plain(raw.value):
-        vr = dictionary_VR(raw.tag) if raw.VR in {None, "UN"} else raw.VR
-        if vr in CUSTOMIZABLE_CHARSET_VR:
-            return DataElement(raw.tag, vr, raw.value)
-    return deepcopy(source[keyword])
-
-
-def _is_plain(text: bytes) -> bool:
-    return text.isascii() and ESC not in text
 
 
 def empty_type_2(source: Dataset) -> list[str]:
@@ -189,15 +169,6 @@ def referenced_instance(header: Dataset) -> Dataset:
     return item
 
 
-def code_item(code: Code) -> Dataset:
-    """The basic coded entry attributes (PS3.3 table 8.8-1)."""
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
-    return item
-
-
 def algorithm_parameters(identity: ResultIdentity) -> str:
     """AlgorithmParameters: the whole digest of the weights that were used."""
     return f"bundle sha256 {identity.bundle_digest}"
@@ -208,7 +179,7 @@ def _scanner(source: Dataset) -> list[Dataset]:
     if not source.get("Manufacturer"):
         return []
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.AcquisitionEquipment)]
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.AcquisitionEquipment)]
     item["Manufacturer"] = deepcopy(source["Manufacturer"])
     for keyword in ("InstitutionName", "StationName", "ManufacturerModelName", "DeviceSerialNumber"):
         if source.get(keyword):
@@ -218,7 +189,7 @@ def _scanner(source: Dataset) -> list[Dataset]:
 
 def _this_node(identity: ResultIdentity) -> Dataset:
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.ProcessingEquipment)]
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = MODEL
     item.SoftwareVersions = identity.software_versions

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
-from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog
+from dicom_node.catalog.database_url import sqlite_url
 from dicom_node.catalog.states import CaseEvent
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.catalog.verify import ChainVerdict, anchor_head, read_anchor, verify

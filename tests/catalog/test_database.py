@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
-from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, open_existing, sqlite_url
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, open_existing
+from dicom_node.catalog.database_url import sqlite_url
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.tables import Instance, Table
 from dicom_node.catalog.verify import verify

@@ -10,7 +10,8 @@ import pytest
 import dicom_node
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent
-from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog
+from dicom_node.catalog.database_url import sqlite_url
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.states import (
     CASE_TRANSITIONS,

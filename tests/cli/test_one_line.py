@@ -17,7 +17,7 @@ from tests.builders.intake import Intake
 
 def said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> str:
     """What `dissm-node WORDS` says on standard error; it must be one line, and the exit code 2."""
-    for module in ("cli.app", "processes.supervisor"):
+    for module in ("processes.logs", "processes.supervisor"):
         # It would keep this test's captured standard error for those that follow.
         monkeypatch.setattr(f"dicom_node.{module}.configure_logs", lambda *_arguments: None)
     monkeypatch.setattr(sys, "argv", ["dissm-node", *words])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.catalog.database import Catalog, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, open_catalog
+from dicom_node.catalog.database_url import sqlite_url
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_an_object_that_breaks_every_association_does_not_keep_the_others_back(
         return 0x0000
 
     with storage_scp(abort_at_the_first) as pacs:
-        settings = settings_for(tmp_path, destination(pacs.port, most_failures=3))
+        settings = settings_for(tmp_path, destination(pacs.port, max_failures=3))
         case = proven_case(catalog, settings)
         other = proven_case(catalog, settings)
         deliver_round(catalog, settings)
@@ -84,7 +84,7 @@ def test_an_object_that_failed_goes_behind_those_that_did_not(catalog: Catalog, 
 
 def test_answered_failures_end_with_a_held_case_and_the_last_answer(catalog: Catalog, tmp_path: Path) -> None:
     with storage_scp(lambda event: 0x0110) as pacs:
-        settings = settings_for(tmp_path, destination(pacs.port, most_failures=3))
+        settings = settings_for(tmp_path, destination(pacs.port, max_failures=3))
         case = proven_case(catalog, settings, kinds=("seg",))
         for _ in range(5):
             deliver_round(catalog, settings)
@@ -96,7 +96,7 @@ def test_answered_failures_end_with_a_held_case_and_the_last_answer(catalog: Cat
 
 
 def test_a_destination_that_cannot_be_reached_is_tried_without_limit(catalog: Catalog, tmp_path: Path) -> None:
-    settings = settings_for(tmp_path, destination(free_port(), most_failures=2))
+    settings = settings_for(tmp_path, destination(free_port(), max_failures=2))
     case = proven_case(catalog, settings, kinds=("seg",))
     for _ in range(5):
         deliver_round(catalog, settings)

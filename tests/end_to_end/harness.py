@@ -59,7 +59,7 @@ host = "127.0.0.1"
 port = {port}
 timeout_seconds = 10
 first_retry_seconds = 0.5
-longest_retry_seconds = 1
+max_retry_seconds = 1
 """
         self.settings_file = self.folder / "settings.toml"
         self.settings_file.write_text(text, encoding="utf-8")

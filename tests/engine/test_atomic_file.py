@@ -167,3 +167,13 @@ def test_many_writers_of_one_file_at_once_leave_the_whole_content_of_one(tmp_pat
         assert not target.exists() or target.read_bytes() in contents
     assert target.read_bytes() in contents
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_temporary_file_may_have_a_name_and_a_folder_of_its_own(tmp_path: Path) -> None:
+    target, partial = tmp_path / "target", tmp_path / "incoming" / "17-0"
+    partial.parent.mkdir()
+    with open_atomic(target, partial=partial) as stream:
+        stream.write(b"content")
+        assert (partial.exists(), target.exists()) == (True, False)
+    assert target.read_bytes() == b"content"
+    assert not list(partial.parent.iterdir())

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pynetdicom import AE, build_context
-from pynetdicom.association import Association as Connection
+from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from sqlalchemy import select, text
 
 from dicom_node.catalog.tables import Association
+from dicom_node.dicom.storage_server import Connection
 from dicom_node.receive.associations import OpenAssociations, Peer
 from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.values.received import PeerIdentity
@@ -93,7 +93,7 @@ def test_an_association_whose_end_could_not_be_written_is_closed_when_it_can(tmp
 
 
 def test_a_connection_that_is_gone_before_it_is_accepted_is_not_remembered(intake: Intake) -> None:
-    associations, connection = OpenAssociations(intake.catalog), Connection(AE("DISSM"), "acceptor")
+    associations, connection = OpenAssociations(intake.catalog), Connection()
     associations.close(connection, "lost")
     associations.open(connection, Peer(PeerIdentity("A", "B", "127.0.0.1")))
     assert not associations._peers
@@ -104,7 +104,7 @@ def test_senders_that_ask_for_an_association_and_hang_up_leave_nothing_behind(tm
         for _ in range(40):
             with socket.create_connection(("127.0.0.1", node.settings.listen.port)) as sender:
                 sender.sendall(associate_request())
-        wait_until(lambda: not listener._entity.active_associations)
+        wait_until(lambda: not listener.connection_count)
         assert not listener._associations._peers
 
 
@@ -125,11 +125,11 @@ def test_one_silent_address_leaves_a_place_for_the_others(tmp_path: Path) -> Non
         with ExitStack() as held:
             for _ in range(12):
                 held.enter_context(silent_connection(node, "127.0.0.2"))
-            places = node.settings.listen.maximum_associations - 2
-            wait_until(lambda: len(listener._entity.active_associations) >= places)
+            places = node.settings.listen.max_associations - 2
+            wait_until(lambda: listener.connection_count >= places)
             with association(node) as connection:
                 assert connection.is_established
-        wait_until(lambda: not listener._entity.active_associations)
+        wait_until(lambda: not listener.connection_count)
 
 
 def silent_connection(node: Intake, source: str) -> socket.socket:
@@ -161,8 +161,8 @@ def associate_request() -> bytes:
 
 @pytest.mark.parametrize("asked", [False, True], ids=["half a request", "half an image"])
 def test_a_peer_that_falls_silent_inside_a_pdu_loses_its_slot(tmp_path: Path, asked: bool) -> None:
-    with listening(tmp_path, idle_seconds=1.0, maximum_associations=4) as (node, listener), ExitStack() as stack:
-        # Of silent connections the door lets in two less than there are slots.
+    with listening(tmp_path, idle_seconds=1.0, max_associations=4) as (node, listener), ExitStack() as stack:
+        # Of silent connections the filter lets in two less than there are slots.
         count = 4 if asked else 2
         for _ in range(count):
             if asked:
@@ -174,10 +174,8 @@ def test_a_peer_that_falls_silent_inside_a_pdu_loses_its_slot(tmp_path: Path, as
             else:
                 plug = stack.enter_context(socket.create_connection(("127.0.0.1", node.settings.listen.port)))
                 plug.sendall(b"\x01\x00\x00\x00\x03\xe8\x00\x00")
-        server = listener._server
-        assert server is not None
-        wait_until(lambda: len(server.active_associations) == count)
-        wait_until(lambda: not server.active_associations)
+        wait_until(lambda: listener.connection_count == count)
+        wait_until(lambda: not listener.connection_count)
         with association(node) as another:
             assert another.is_established
 
@@ -185,7 +183,7 @@ def test_a_peer_that_falls_silent_inside_a_pdu_loses_its_slot(tmp_path: Path, as
 def test_a_peer_that_fell_silent_inside_a_pdu_holds_up_a_stop_no_longer_than_it_may_be_idle(tmp_path: Path) -> None:
     with listening(tmp_path, idle_seconds=1.0) as (node, listener), silent_connection(node, "127.0.0.1") as peer:
         peer.sendall(associate_request()[:-1])
-        wait_until(lambda: bool(listener._entity.active_associations))
+        wait_until(lambda: listener.connection_count > 0)
         # A moment later its thread waits for the last byte.
         time.sleep(0.3)
         stopping = threading.Thread(target=listener.stop)

@@ -6,7 +6,6 @@ import io
 import tracemalloc
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_node.assemble.volume import hounsfield
 from dicom_node.dicom.header_reading import MAX_HEADER_BYTES, UnreadableDicomError, read_header
+from dicom_node.dicom.storage_server import Connection, StoreRequest
 from dicom_node.reasons import INSTANCE_TOO_LARGE, SERIES_TOO_LARGE, UNREADABLE_PIXELS, RefusalError
 from dicom_node.receive.instance_identity import identify
 from dicom_node.receive.instance_store import InstanceStore
@@ -111,7 +111,7 @@ def stored(intake: Intake, paths: list[Path]) -> None:
 
 
 def test_a_series_over_its_limit_takes_no_more_and_is_refused_as_a_whole(tmp_path: Path) -> None:
-    intake = Intake(tmp_path / "node", listen={"largest_series_mb": 1})
+    intake = Intake(tmp_path / "node", listen={"max_series_mb": 1})
     paths = write_ct_series(tmp_path / "ct", abdomen((60, 128, 128), (3.0, 3.0, 2.5)))
     with pytest.raises(RefusalError) as caught:
         stored(intake, paths)
@@ -122,7 +122,7 @@ def test_a_series_over_its_limit_takes_no_more_and_is_refused_as_a_whole(tmp_pat
 
 
 def test_an_image_over_the_limit_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
-    intake = Intake(tmp_path / "node", listen={"largest_instance_mb": 1})
+    intake = Intake(tmp_path / "node", listen={"max_instance_mb": 1})
     large = write_ct_series(tmp_path / "ct", abdomen((1, 1024, 1024), (0.4, 0.4, 2.5)))
     with pytest.raises(RefusalError) as caught:
         stored(intake, large)
@@ -132,7 +132,7 @@ def test_an_image_over_the_limit_is_refused_and_leaves_no_file(tmp_path: Path) -
 
 
 def test_the_sender_of_too_large_an_image_hears_a_lasting_failure(tmp_path: Path) -> None:
-    node = Intake(tmp_path / "node", listen={"largest_instance_mb": 1})
+    node = Intake(tmp_path / "node", listen={"max_instance_mb": 1})
     image = pydicom.dcmread(write_ct_series(tmp_path / "ct", abdomen((1, 1024, 1024), (0.4, 0.4, 2.5)))[0])
     with running_listener(node.settings, node.catalog):
         assert raw_store(node, image).Status == 0xC000
@@ -147,13 +147,13 @@ def test_of_an_endless_data_set_no_more_is_held_than_one_image_may_have(
 ) -> None:
     held: list[int] = []
 
-    def note_size(listener: StorageScp, event: Any) -> int:
-        held.append(event.request.DataSet.getbuffer().nbytes)
-        return on_store(listener, event)
+    def note_size(listener: StorageScp, connection: Connection, request: StoreRequest) -> int:
+        held.append(request.size)
+        return on_store(listener, connection, request)
 
-    on_store = StorageScp._on_store
-    monkeypatch.setattr(StorageScp, "_on_store", note_size)
-    node = Intake(tmp_path / "node", listen={"largest_instance_mb": 1, "other_sop_classes": "discard"})
+    on_store = StorageScp.on_store
+    monkeypatch.setattr(StorageScp, "on_store", note_size)
+    node = Intake(tmp_path / "node", listen={"max_instance_mb": 1, "other_sop_classes": "discard"})
     with running_listener(node.settings, node.catalog):
         status = raw_store_bytes(node, bytes(12 * MB), "1.2.3.4", sop_class).Status
     assert status == (0xC000 if sop_class == CT else 0x0000)

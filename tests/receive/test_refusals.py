@@ -15,6 +15,7 @@ from pynetdicom.acse import ACSE
 from sqlalchemy import select
 
 from dicom_node.catalog.tables import AuditRow
+from dicom_node.dicom.storage_server import AssociationRequest
 from dicom_node.receive.association_policy import AssociationPolicy, AssociationRefusedError
 from dicom_node.settings import ListenSettings
 from dissm_engine.volume import Volume
@@ -106,7 +107,7 @@ def test_port_checks_leave_no_trace_and_no_thread(tmp_path: Path) -> None:
     with running_listener(node.settings, node.catalog) as listener:
         for _ in range(30):
             socket.create_connection(("127.0.0.1", node.settings.listen.port)).close()
-        wait_until(lambda: not listener._entity.active_associations)
+        wait_until(lambda: not listener.connection_count)
         assert storescu(node, tmp_path / "ct") == 0
         assert [event for event in node.events("association") if event == "OPENED"] == ["OPENED"]
     node.close()
@@ -145,12 +146,12 @@ def test_both_lists_count_for_everything_but_loopback(
     tmp_path: Path, titles: Any, addresses: Any, calling: str, address: str, accepted: bool
 ) -> None:
     chosen = ListenSettings(calling_ae_titles=titles, calling_addresses=addresses, disk_watermark_mb=0)
-    gate = AssociationPolicy.from_settings(chosen, tmp_path)
+    policy = AssociationPolicy.from_settings(chosen, tmp_path)
     if accepted:
-        gate.check("DISSM", calling, address)
+        policy.check(AssociationRequest("DISSM", calling, address))
     else:
         with pytest.raises(AssociationRefusedError):
-            gate.check("DISSM", calling, address)
+            policy.check(AssociationRequest("DISSM", calling, address))
 
 
 def test_an_address_that_is_none_is_named_at_once() -> None:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from dicom_node.catalog import audit
-from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog, sqlite_url
+from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog
+from dicom_node.catalog.database_url import sqlite_url
 from dicom_node.catalog.leases import LeaseLost, abandon_lease, end_lease, held_case, retry_case, take_lease
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case

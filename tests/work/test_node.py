@@ -99,7 +99,7 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path, work={"workers": 1, "lease_seconds": 30, "attempts": 2})
+    node = Node(tmp_path, work={"workers": 1, "lease_seconds": 30, "max_attempts": 2})
     node.queue_one(tmp_path / "images")
     yield node
     node.stop_all()
@@ -176,7 +176,7 @@ def answers(port: int) -> bool:
 
 
 def test_a_worker_that_hangs_is_replaced_and_the_case_finished(tmp_path: Path) -> None:
-    node = Node(tmp_path, work={"workers": 1, "attempts": 9, "stalled_minutes": 0.3})
+    node = Node(tmp_path, work={"workers": 1, "max_attempts": 9, "stalled_minutes": 0.3})
     node.queue_one(tmp_path / "images")
     try:
         node.hold()

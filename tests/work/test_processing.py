@@ -148,7 +148,7 @@ def test_an_error_without_a_reason_fails_the_case_and_the_worker_goes_on(tmp_pat
 
 
 def test_trouble_of_the_machine_escapes_and_the_case_is_queued_again(tmp_path: Path, images: Path) -> None:
-    intake = queued(tmp_path, images, work={"attempts": 2})
+    intake = queued(tmp_path, images, work={"max_attempts": 2})
     for state in (CaseState.QUEUED, CaseState.PARKED):
         with pytest.raises(MemoryError):
             work_once(intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(MemoryError()))
@@ -207,7 +207,7 @@ def test_a_case_that_another_worker_has_taken_is_left_to_it(tmp_path: Path, imag
 
 
 def test_a_case_in_hand_when_the_node_stops_is_queued_again_at_no_cost(tmp_path: Path, images: Path) -> None:
-    intake, stop = queued(tmp_path, images, work={"attempts": 1}), threading.Event()
+    intake, stop = queued(tmp_path, images, work={"max_attempts": 1}), threading.Event()
     stop.set()
     assert work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine(), stop)
     case = only_case(intake)
@@ -217,7 +217,7 @@ def test_a_case_in_hand_when_the_node_stops_is_queued_again_at_no_cost(tmp_path:
 
 
 def test_a_retry_makes_the_same_objects_again(tmp_path: Path, images: Path) -> None:
-    intake = queued(tmp_path, images, work={"attempts": 1})
+    intake = queued(tmp_path, images, work={"max_attempts": 1})
     with pytest.raises(MemoryError):
         work_once(intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(MemoryError()))
     from dicom_node.catalog.leases import retry_case

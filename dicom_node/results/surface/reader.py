@@ -58,7 +58,8 @@ def _check(holds: bool, otherwise: str) -> None:
 
 def _only_item(parent: Dataset, keyword: str) -> Dataset:
     _check(len(parent.get(keyword) or []) == 1, f"{keyword} does not hold exactly one item")
-    return parent[keyword].value[0]
+    item: Dataset = parent[keyword].value[0]
+    return item
 
 
 def _only_surface(dataset: Dataset) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import highdicom
+from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SurfaceSegmentationStorage
@@ -56,8 +57,8 @@ def _add_segmentation(dataset: Dataset, stack: CtStack, identity: ResultIdentity
     segment.SegmentNumber = 1
     segment.SegmentLabel = modules.SEGMENT_LABEL
     segment.SegmentAlgorithmType = "AUTOMATIC"
-    segment.SegmentedPropertyCategoryCodeSequence = [modules.code_item(modules.ANATOMICAL_STRUCTURE)]
-    segment.SegmentedPropertyTypeCodeSequence = [modules.code_item(modules.LIVER)]
+    segment.SegmentedPropertyCategoryCodeSequence = [CodedConcept.from_code(modules.ANATOMICAL_STRUCTURE)]
+    segment.SegmentedPropertyTypeCodeSequence = [CodedConcept.from_code(modules.LIVER)]
     segment.SurfaceCount = 1
     reference = Dataset()
     reference.ReferencedSurfaceNumber = 1
@@ -116,7 +117,7 @@ def _primitives(mesh: TriangleMesh) -> Dataset:
 
 def _generation_algorithm(identity: ResultIdentity) -> Dataset:
     algorithm = Dataset()
-    algorithm.AlgorithmFamilyCodeSequence = [modules.code_item(modules.ALGORITHM_FAMILY)]
+    algorithm.AlgorithmFamilyCodeSequence = [CodedConcept.from_code(modules.ALGORITHM_FAMILY)]
     algorithm.AlgorithmName = modules.ALGORITHM_NAME
     algorithm.AlgorithmVersion = identity.algorithm_version
     algorithm.AlgorithmParameters = modules.algorithm_parameters(identity)
