@@ -29,8 +29,26 @@ def test_every_command_that_the_documents_name_exists() -> None:
 
 def test_every_link_to_a_file_of_the_project_leads_somewhere() -> None:
     broken = []
-    for document in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             if not (document.parent / target).exists():
                 broken.append(f"{document.name}: {target}")
     assert not broken
+
+
+def test_the_architecture_is_a_map_of_at_most_120_lines() -> None:
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_every_decision_has_its_number_once_its_four_parts_and_a_line_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    records = sorted(folder.glob("[0-9]*.md"))
+    assert [int(record.name[:4]) for record in records] == list(range(1, len(records) + 1))
+    for record in records:
+        text = record.read_text(encoding="utf-8")
+        parts = re.findall(r"^## (.+)$", text, re.M)
+        assert parts == ["Context", "Decision", "Consequences", "What would change our mind"], record.name
+        title = re.match(rf"# {int(record.name[:4])}\. (.+)\n\nStatus: ", text)
+        assert title, f"{record.name} does not begin with its number, a title and a status"
+        assert f"[{int(record.name[:4])}. {title[1]}]({record.name})" in index, record.name
