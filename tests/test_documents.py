@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -52,3 +53,10 @@ def test_every_decision_has_its_number_once_its_four_parts_and_a_line_in_the_ind
         title = re.match(rf"# {int(record.name[:4])}\. (.+)\n\nStatus: ", text)
         assert title, f"{record.name} does not begin with its number, a title and a status"
         assert f"[{int(record.name[:4])}. {title[1]}]({record.name})" in index, record.name
+
+
+def test_the_picture_of_the_architecture_shows_the_diagram_of_its_text() -> None:
+    text = re.search(r"```mermaid\n(.*?)```", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert text is not None
+    picture = (ROOT / "docs" / "pictures" / "way_of_a_ct.svg").read_text(encoding="utf-8")
+    assert hashlib.sha256(text[1].encode()).hexdigest() in picture, "run docs/draw_diagram.py"
