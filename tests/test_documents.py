@@ -6,8 +6,10 @@ import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import yaml
 from typer.main import get_command
 
 from dicom_node.cli import app
@@ -60,3 +62,30 @@ def test_the_picture_of_the_architecture_shows_the_diagram_of_its_text() -> None
     assert text is not None
     picture = (ROOT / "docs" / "pictures" / "way_of_a_ct.svg").read_text(encoding="utf-8")
     assert hashlib.sha256(text[1].encode()).hexdigest() in picture, "run docs/draw_diagram.py"
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["title"], str(citation["version"]), citation["license"]) == (
+        project["name"],
+        project["version"],
+        project["license"],
+    )
+    (paper,) = citation["references"]
+    assert paper["authors"][0]["family-names"] == "Raju"
+
+
+def test_every_hook_calls_what_is_installed_here_and_downloads_nothing() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    for hook in config["repos"][0]["hooks"]:
+        assert hook["language"] == "pygrep" or hook["entry"].startswith(".venv/bin/"), hook["id"]
+
+
+def test_what_contributors_are_told_to_run_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", text, re.M))
+    assert named
+    assert named <= targets
