@@ -36,7 +36,7 @@ static: install-dev
 
 # The documentation site, in site/: every link and every name that it refers to must exist.
 site: install-dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Speed and memory of this machine (bench/README.md); on an idle machine, needs DCMTK for the listener.
 bench: install

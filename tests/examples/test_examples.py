@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import trimesh
 
+import dissm_engine
 from dicom_node.demo.source import synthetic_source
 from dissm_engine.bundle import Bundle
 from tests.builders.ct_series import abdomen
@@ -91,6 +93,22 @@ def test_a_bundle_agrees_with_its_own_copy_in_every_voxel(phantom_folder: tuple[
     printed = run("compare_bundles.py", phantom_folder[0], copy).splitlines()
     assert len(printed) == 3
     assert printed[-1] == "DSC between them: 1.0000"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(dissm_engine, "Delineator"), reason="the engine has no public names yet")
+def test_the_tutorial_works_line_by_line(phantom_folder: tuple[Path, float], tmp_path: Path) -> None:
+    folder, truth_ml = phantom_folder
+    shutil.copytree(folder, tmp_path / "demo-output" / "node-1" / "synthetic")
+    text = (EXAMPLES.parent / "docs" / "tutorial" / "first-delineation.md").read_text(encoding="utf-8")
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    volume_ml = float(re.findall(r"^(\d+) ml, ", done.stdout, re.MULTILINE)[0])
+    assert volume_ml == pytest.approx(truth_ml, rel=0.1)
+    assert (tmp_path / "liver.stl").exists()
 
 
 def test_a_folder_without_a_ct_is_named(tmp_path: Path) -> None:
