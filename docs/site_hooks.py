@@ -1,8 +1,8 @@
-"""What the documentation site takes from outside of docs/: files of the root, tables of the program, pictures; its links.
+"""What the documentation site takes from outside of docs/: files of the root, tables of the program, pictures.
 
 A page says `<!-- include: README.md -->` to take in a file of the repository, or `<!-- generated: reasons -->` for a
-part that the program itself knows. A link to a file that a page takes in leads to that page. A picture from elsewhere in
-the repository is copied. Any other file of the repository is named without a link, since the site does not hold it.
+part that the program itself knows. A link to a file that a page takes in leads to that page. A picture from elsewhere
+in the repository is copied. Any other file of it is named without a link, since the site does not hold it.
 """
 
 from __future__ import annotations
