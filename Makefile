@@ -1,4 +1,4 @@
-# make demo [INPUT=...] | make test | make lint | make install
+# make demo [INPUT=...] | make test | make check | make lint | make site | make install | make install-train
 # Everything lives in .venv of this checkout; nothing but Python (3.11 or newer) and make has to be there before.
 
 SHELL := /bin/sh
@@ -10,7 +10,10 @@ OUT ?= demo-output
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test lint bench install install-dev test-packages docs clean
+# Directions, documents, database, admission and geometry: what most changes break first, without slow tests.
+QUICK_TESTS := tests/test_house.py tests/test_documents.py tests/catalog tests/admit tests/assemble
+
+.PHONY: demo test check lint bench install install-dev install-train test-packages docs site clean
 
 demo: install
 	$(BIN)/dissm-node demo --out $(OUT) $(if $(INPUT),--input "$(INPUT)")
@@ -18,11 +21,22 @@ demo: install
 test: install-dev test-packages
 	$(BIN)/pytest
 
-lint: install-dev
+# Before every commit: everything that is not slow, at most three minutes after the installation.
+check: static
+	$(BIN)/pytest -m "not slow and not thirdparty" $(QUICK_TESTS)
+
+lint: static site
+
+.PHONY: static
+static: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation site, in site/: every link and every name that it refers to must exist.
+site: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Speed and memory of this machine (bench/README.md); on an idle machine, needs DCMTK for the listener.
 bench: install
@@ -35,6 +49,8 @@ docs: install
 	$(BIN)/python docs/reasons_table.py docs/operations.md
 
 install: $(VENV)/.installed
+# What dissm-train needs beside the node.
+install-train: $(VENV)/.installed-train
 install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.python:
@@ -47,6 +63,10 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+$(VENV)/.installed-train: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	touch $@
+
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
@@ -56,4 +76,4 @@ test-packages:
 	@sh deploy/install-test-packages.sh
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output

@@ -3,7 +3,7 @@
 The names below are the public API. They are loaded when they are first used, so that importing this package, or
 `dissm_engine.errors`, costs nothing; the first use of `Bundle` or `Delineator` loads torch.
 
-Example:
+Examples:
     >>> from dissm_engine import Bundle, Volume
     >>> Bundle.load().manifest.organ
     'liver'

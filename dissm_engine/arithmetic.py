@@ -53,7 +53,7 @@ class Arithmetic:
     def text(self) -> str:
         """The canonical form: equal for equal values, and on one line.
 
-        Example:
+        Examples:
             >>> Arithmetic("cpu", "bfloat16", 2, "AVX512", "2.7.1+cpu").text()
             'device=cpu;precision=bfloat16;threads=2;instruction_set=AVX512;torch=2.7.1+cpu'
         """

@@ -42,7 +42,7 @@ class Bundle:
         manifest: What the bundle says of itself.
         digest: SHA-256 (hexadecimal) of the manifest, which holds the SHA-256 of every other file.
 
-    Example:
+    Examples:
         >>> bundle = Bundle.load()
         >>> bundle.name
         'liver-small'

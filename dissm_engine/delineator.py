@@ -64,7 +64,7 @@ class Delineator:
         model: A bundle, or trained parts that are in none yet.
         device: Where the refinement network runs, as torch names it.
 
-    Example:
+    Examples:
         A mask of the liver in a CT whose HU [K, J, I] and affine (LPS mm from voxels i, j, k) are known::
 
             from dissm_engine import Bundle, Delineator, Volume

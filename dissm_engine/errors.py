@@ -37,7 +37,7 @@ class Reason:
     def say(self, **facts: object) -> str:
         """The sentence with its facts filled in.
 
-        Example:
+        Examples:
             >>> NO_ORGAN.say(evidence="volume is 12 ml")
             'what was found is not the organ: volume is 12 ml'
         """
@@ -47,7 +47,7 @@ class Reason:
 def all_reasons() -> Mapping[str, Reason]:
     """Every reason declared by the modules imported so far, by code, in the order of their declaration.
 
-    Example:
+    Examples:
         >>> all_reasons()["NO_SURFACE"].cure
         'look at the case: there may be no liver in the field of view'
     """

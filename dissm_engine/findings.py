@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 class Finding:
     """A number with a name, and the limits within which it is unremarkable.
 
-    Example:
+    Examples:
         >>> Finding("volume", 3400.0, "ml", 600.0, 3000.0).remarkable
         True
     """

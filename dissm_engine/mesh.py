@@ -18,7 +18,7 @@ class TriangleMesh:
         vertices: float64 [V, 3], mm.
         faces: int64 [F, 3], zero-based, counter-clockwise seen from outside.
 
-    Example:
+    Examples:
         >>> corners = np.array([[0, 0, 0], [30, 0, 0], [0, 30, 0], [0, 0, 30]], dtype=np.float64)
         >>> faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
         >>> pyramid = TriangleMesh(corners, faces)

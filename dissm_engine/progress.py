@@ -27,7 +27,7 @@ class Cancellation:
     Args:
         events: Events of the caller that count as a request once they are set, such as the stop event of a process.
 
-    Example:
+    Examples:
         >>> cancellation = Cancellation()
         >>> cancellation.is_requested
         False

@@ -28,7 +28,7 @@ class Grid:
     Raises:
         GeometryError: `lps_from_voxel` is singular.
 
-    Example:
+    Examples:
         >>> grid = Grid((40, 512, 512), np.diag([0.8, 0.8, 2.5, 1.0]))
         >>> grid.to_lps([10, 0, 4]).tolist()
         [8.0, 0.0, 10.0]
@@ -120,7 +120,7 @@ class Volume:
     Raises:
         GeometryError: `hu` is not three-dimensional or not finite, or `lps_from_voxel` is singular.
 
-    Example:
+    Examples:
         >>> Volume(np.zeros((4, 5)), np.eye(4))
         Traceback (most recent call last):
         ...
@@ -227,7 +227,7 @@ class SignedDistance:
         mm: float32 [K, J, I].
         grid: Where the values lie.
 
-    Example:
+    Examples:
         The distance to a ball of 10 mm around the origin.
 
         >>> grid = axis_aligned_grid([-15, -15, -15], [15, 15, 15], spacing_mm=3.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import yaml
 from typer.main import get_command
 
 from dicom_node.cli.app import app
@@ -29,8 +32,77 @@ def test_every_command_that_the_documents_name_exists() -> None:
 
 def test_every_link_to_a_file_of_the_project_leads_somewhere() -> None:
     broken = []
-    for document in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             if not (document.parent / target).exists():
                 broken.append(f"{document.name}: {target}")
     assert not broken
+
+
+def test_the_architecture_is_a_map_of_at_most_120_lines() -> None:
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_every_decision_has_its_number_once_its_four_parts_and_a_line_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    records = sorted(folder.glob("[0-9]*.md"))
+    assert [int(record.name[:4]) for record in records] == list(range(1, len(records) + 1))
+    for record in records:
+        text = record.read_text(encoding="utf-8")
+        parts = re.findall(r"^## (.+)$", text, re.M)
+        assert parts == ["Context", "Decision", "Consequences", "What would change our mind"], record.name
+        title = re.match(rf"# {int(record.name[:4])}\. (.+)\n\nStatus: ", text)
+        assert title, f"{record.name} does not begin with its number, a title and a status"
+        assert f"[{int(record.name[:4])}. {title[1]}]({record.name})" in index, record.name
+
+
+def test_the_picture_of_the_architecture_shows_the_diagram_of_its_text() -> None:
+    text = re.search(r"```mermaid\n(.*?)```", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert text is not None
+    picture = (ROOT / "docs" / "pictures" / "way_of_a_ct.svg").read_text(encoding="utf-8")
+    assert hashlib.sha256(text[1].encode()).hexdigest() in picture, "run docs/draw_diagram.py"
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["title"], str(citation["version"]), citation["license"]) == (
+        project["name"],
+        project["version"],
+        project["license"],
+    )
+    (paper,) = citation["references"]
+    assert paper["authors"][0]["family-names"] == "Raju"
+
+
+def test_every_hook_calls_what_is_installed_here_and_downloads_nothing() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    for hook in config["repos"][0]["hooks"]:
+        assert hook["language"] == "pygrep" or hook["entry"].startswith(".venv/bin/"), hook["id"]
+
+
+def test_what_contributors_are_told_to_run_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", text, re.M))
+    assert named
+    assert named <= targets
+
+
+def test_every_file_that_the_map_and_the_guide_name_is_there() -> None:
+    packages = ("dicom_node", "dissm_engine", "dissm_phantom", "training")
+    missing = []
+    for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        room = ""
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            heading = re.match(r"\| `(\w+)/` \| \|", line)
+            room = heading[1] if heading else room if line.startswith("|") else ""
+            for path in re.findall(r"`((?:\w+/)*\w+(?:\.py|/))`", line):
+                if any(other in path for other in ("rtstruct", "offset_stage", "utils.py")):
+                    continue
+                places = [ROOT / path, ROOT / room / path, *(ROOT / package / path for package in packages)]
+                if not any(place.exists() for place in places) and not list((ROOT / "tests").rglob(path)):
+                    missing.append(f"{name}: {path}")
+    assert not missing

@@ -35,7 +35,7 @@ class Pose:
         scale: float64 [3], along the reference frame's axes.
         rotation: float64 [3, 3], determinant +1.
 
-    Example:
+    Examples:
         >>> pose = Pose(np.array([10.0, 0.0, 0.0]), np.array([2.0, 1.0, 1.0]), np.eye(3))
         >>> pose.to_image([[5.0, 5.0, 5.0]]).tolist()
         [[20.0, 5.0, 5.0]]
