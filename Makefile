@@ -41,7 +41,7 @@ site: install-dev
 # Speed and memory of this machine (bench/README.md); on an idle machine, needs DCMTK for the listener.
 bench: install
 	$(BIN)/python -m bench.delineation
-	$(BIN)/python -m bench.listener
+	$(BIN)/python -m bench.receiving_speed
 	$(BIN)/python -m bench.turnaround
 
 # The table of reasons in docs/operations.md, from dicom_node/reasons.py.

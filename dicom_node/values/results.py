@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
 from dicom_node.values.phase import Phase, PhaseVerdict
 from dissm_engine.delineation import Delineation, Findings, Verdict
+from dissm_engine.json_value import JsonValue
 
 
 class ObjectKind(StrEnum):

@@ -31,7 +31,7 @@ def fall(intake: Intake, child: str, times: int) -> None:
         with intake.catalog.acting_as(child).write() as tx:
             record_process_failure(tx, "GaiError", None)
         with intake.catalog.acting_as("supervisor").write() as tx:
-            record_node_event(tx, AuditEvent.PROCESS_ENDED, child=child, exit_code=1, falls=number + 1)
+            record_node_event(tx, AuditEvent.PROCESS_ENDED, child=child, exit_code=1, failures=number + 1)
 
 
 def status(intake: Intake) -> NodeStatus:

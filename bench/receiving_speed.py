@@ -1,4 +1,4 @@
-"""How many images a second one DCMTK sender gets acknowledged, by us and by others: python -m bench.listener."""
+"""How many images a second one DCMTK sender gets acknowledged, by us and by others: python -m bench.receiving_speed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.listener", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench.receiving_speed", description=__doc__)
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="on whose file system is measured; default: the temporary folder")
