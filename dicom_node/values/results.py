@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dicom_node.values.facts import Facts
 from dicom_node.values.phase import Phase, PhaseVerdict
-from dissm_engine.delineation import Delineation, Findings, Verdict
+from dissm_engine.findings import Findings, Verdict
 from dissm_engine.json_value import JsonValue
+
+if TYPE_CHECKING:
+    # It needs torch, and the commands that only read do not.
+    from dissm_engine.delineation import Delineation
 
 
 class ObjectKind(StrEnum):
