@@ -22,7 +22,8 @@ class ResultIdentity:
     """Everything an object's UIDs, numbers and descriptions are made from: the same inputs give the same object.
 
     input_digest: SHA-256 over the sorted (SOP Instance UID, digest) pairs of the source images.
-    profile: canonical JSON of the settings that shape the objects, and of the mark.
+    arithmetic: what the delineation's bits depend on beside images and bundle (`Arithmetic.text`).
+    profile: canonical JSON of the settings that shape the objects, of the mark and of the arithmetic.
     created_at: the audit's time of the case, UTC; it dates the objects and is no part of their UIDs.
     mark: ACCEPT, or what the viewer is told in the series' description.
     """
@@ -32,6 +33,7 @@ class ResultIdentity:
     bundle_name: str
     bundle_version: str
     program_version: str
+    arithmetic: str
     profile: str
     created_at: datetime
     mark: Verdict
@@ -57,6 +59,7 @@ class ResultIdentity:
             "seg_frames": settings.seg_frames,
             "series_numbers": [settings.seg_series_number, settings.surface_series_number],
             "mark": chosen,
+            "arithmetic": delineation.arithmetic.text(),
         }
         profile = json.dumps(shaping, sort_keys=True)
         return ResultIdentity(
@@ -65,6 +68,7 @@ class ResultIdentity:
             delineation.bundle_name,
             delineation.bundle_version,
             SOFTWARE_VERSION,
+            delineation.arithmetic.text(),
             profile,
             _utc(created_at),
             chosen,

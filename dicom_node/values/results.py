@@ -89,6 +89,7 @@ class CaseResults:
     bundle_version: str
     bundle_digest: str
     arithmetic: str = ""
+    """Empty in what releases up to 0.3.0 stored."""
 
     @staticmethod
     def of(found: Delineation, phase: PhaseVerdict, further_reasons: tuple[str, ...] = ()) -> CaseResults:
@@ -105,6 +106,7 @@ class CaseResults:
             bundle_name=found.bundle_name,
             bundle_version=found.bundle_version,
             bundle_digest=found.bundle_digest,
+            arithmetic=found.arithmetic.text(),
         )
 
     def to_json(self) -> Facts:

@@ -15,7 +15,7 @@ from dissm_engine.volume import Grid, SignedDistance, Volume, axis_aligned_grid
 BUNDLE_DIGEST = "ab" * 32
 TISSUE_HU = {"liver": 105.0, "aorta": 150.0, "spleen": 115.0, "kidney": 170.0}
 """A venous phase."""
-ARITHMETIC = Arithmetic("cpu", "float32", 1, "AVX2", "0.0.0")
+ARITHMETIC = Arithmetic("cpu", "float32", 1, "AVX2", ("torch 0.0.0",))
 
 
 def ellipsoid_delineation(
