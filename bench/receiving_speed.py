@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,13 +69,13 @@ def _interleaved(
     present: Sequence[Receiver], images: Sequence[Path], rounds: int, folder: Path
 ) -> Mapping[str, list[float]]:
     """Images a second of each receiver and round; every receiver once a round, so that a busy minute hits all."""
-    rates: dict[str, list[float]] = {receiver.name: [] for receiver in present} | {_DISK_ALONE: []}
+    rates: dict[str, list[float]] = {name: [] for name in (*(receiver.name for receiver in present), _DISK_ALONE)}
     for number in range(rounds):
         for receiver in present:
             if receiver.version is not None:
                 PROGRESS.print(f"round {number + 1} of {rounds}: {receiver.name}")
-                rates[receiver.name].append(_in_new_folder(folder, lambda at, to=receiver: _received(to, images, at)))
-        rates[_DISK_ALONE].append(_in_new_folder(folder, lambda at: _spooled(images, at)))
+                rates[receiver.name].append(_in_new_folder(folder, partial(_received, receiver, images)))
+        rates[_DISK_ALONE].append(_in_new_folder(folder, partial(_spooled, images)))
     return rates
 
 
