@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 # Directions, documents, database, admission and geometry: what most changes break first, without slow tests.
-QUICK_TESTS := tests/test_house.py tests/test_documents.py tests/catalog tests/admit tests/assemble
+QUICK_TESTS := tests/test_house.py tests/test_documents.py tests/test_names_in_documents.py tests/catalog tests/admit tests/assemble
 
 .PHONY: demo test check lint bench install install-dev install-train test-packages docs site clean
 
