@@ -21,7 +21,7 @@ from dicom_node.values.lease import Lease
 from dicom_node.values.received import Completeness, StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
 
 
 @dataclass(frozen=True)

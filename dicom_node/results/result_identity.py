@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from dicom_node.settings import ResultSettings
 from dicom_node.values.equipment import AI_MARK, SOFTWARE_VERSION
 from dicom_node.values.results import ObjectKind
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 
 LONG_STRING = 64
 """Most characters of a DICOM LO (PS3.5 6.2)."""

@@ -12,7 +12,7 @@ from dicom_node.values.phase import Phase
 from dicom_node.values.received import Completeness
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults, ObjectKind
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dicom_node.values.json_value import Facts, JsonValue
 from dicom_node.values.phase import Phase, PhaseVerdict
-from dissm_engine.delineation import Delineation, Findings, Verdict
+from dissm_engine.findings import Findings, Verdict
+
+if TYPE_CHECKING:
+    # Loads torch, which whoever only reads results does without.
+    from dissm_engine.delineation import Delineation
 
 
 class ObjectKind(StrEnum):
