@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, text
 
@@ -16,7 +17,6 @@ from dicom_node.catalog.database import Recorder, View
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.reasons import AUDIT_BROKEN, CatalogError
 from dicom_node.values.case_history import AuditEntry
-from dicom_node.values.facts import Facts
 
 _MAX_PROBLEMS = 20
 _SUBJECT = "audit"
@@ -64,7 +64,7 @@ class ChainVerdict:
         """No problem found."""
         return not self.problems
 
-    def to_json(self) -> Facts:
+    def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {"untouched": self.untouched, **asdict(self)}
 

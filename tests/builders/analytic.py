@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.arithmetic import Arithmetic
-from dissm_engine.delineation import Delineation, Finding, Findings, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Finding, Findings, Verdict
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.surface import OrganSurface

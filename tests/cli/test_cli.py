@@ -23,7 +23,7 @@ from dicom_node.deliver.outbox import queue_proven
 from dicom_node.processes.worker_process import work_once
 from dicom_node.settings import Settings, load_settings
 from dissm_engine.bundle import Bundle
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, free_port

@@ -23,7 +23,8 @@ from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
 from dicom_node.values import equipment
 from dicom_node.values.results import ObjectKind
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.result_case import CREATED_AT, INPUT_DIGEST, ResultCase, case_in_memory, written_case

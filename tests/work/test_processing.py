@@ -17,8 +17,9 @@ from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_once
 from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_SURFACE, DelineationError
+from dissm_engine.findings import Verdict
 from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
