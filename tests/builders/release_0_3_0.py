@@ -42,9 +42,10 @@ def told_by_release() -> dict[str, Any]:
 
     Its keys are `verdict` (of `audit verify`), `status` (the counts), `cases` by id and `series` by UID (of `show` and
     `explain`). Audit rows are given by their ids, the series and stack of a case by theirs; results and proofs are left
-    out.
+    out. Settings that a sentence speaks of have the names that they have now.
     """
-    found: dict[str, Any] = json.loads((DATA / "release_0_3_0.json").read_text(encoding="ascii"))
+    text = (DATA / "release_0_3_0.json").read_text(encoding="ascii")
+    found: dict[str, Any] = json.loads(text.replace("listen.largest_series_mb", "listen.max_series_mb"))
     return found
 
 
