@@ -76,6 +76,11 @@ DATABASE_UNUSABLE = Reason(
 DATABASE_UNAVAILABLE = Reason(
     "DATABASE_UNAVAILABLE", "the database cannot be used: {problem}", "look at its disk, and at who else holds it"
 )
+DATABASE_OF_OTHER_RELEASE = Reason(
+    "DATABASE_OF_OTHER_RELEASE",
+    "the database has the tables of another release (schema {found}, this release has {expected})",
+    "start the node, which brings older tables up to date; the audit commands read the database as it is",
+)
 NEVER_STARTED = Reason(
     "NEVER_STARTED",
     "there is no database {database}: the node was never started with these settings",
