@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from dicom_node.catalog.database_url import is_sqlite, shown_url, sqlite_file, sqlite_url
@@ -138,7 +138,7 @@ class Catalog:
         try:
             yield
         except SQLAlchemyError as problem:
-            if isinstance(problem, DatabaseError):
+            if isinstance(problem, (OperationalError, ProgrammingError)):
                 self._check_release(problem)
             said = problem.orig if isinstance(problem, DatabaseError) else type(problem).__name__
             raise CatalogUnavailableError(DATABASE_UNAVAILABLE, problem=said) from problem
