@@ -26,7 +26,7 @@ class CatalogError(NodeError):
 
 
 class CatalogUnavailableError(CatalogError):
-    """The database took no statement: its disk is full, it is locked for too long, or it is gone."""
+    """The database took no statement: its disk is full, its tables are of another release, it is locked, or gone."""
 
 
 class RefusalError(NodeError):

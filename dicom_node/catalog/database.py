@@ -62,7 +62,7 @@ class Recorder:
         """One transaction that holds the write lock from its first moment; committed at the end, durable (C2).
 
         Rolled back when the block raises. Writers come one after the other, so that what a transaction reads
-        cannot change before it writes, and the audit chain has one head. Raises CatalogUnavailableError, CatalogError.
+        cannot change before it writes, and the audit chain has one head. Raises CatalogUnavailableError.
         """
         with self.catalog.writing() as session:
             yield Transaction(session, self.process)
@@ -104,17 +104,14 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """The session of one writing transaction; use `acting_as(...).write()`. Raises CatalogError."""
+        """The session of one writing transaction; use `acting_as(...).write()`. Raises CatalogUnavailableError."""
         with self._said_as_catalog_error(), self._writing.begin() as session:
             _take_write_lock(session.connection())
             yield session
 
     @contextmanager
     def read(self) -> Iterator[View]:
-        """One consistent view; what is changed in it is never stored.
-
-        Raises CatalogUnavailableError, and CatalogError where the tables are those of another release.
-        """
+        """One consistent view; what is changed in it is never stored. Raises CatalogUnavailableError."""
         with self._said_as_catalog_error(), self._reading() as session:
             yield View(session)
 
@@ -147,7 +144,7 @@ class Catalog:
         """A statement that failed on the tables of another release says so.
 
         Asked only then: what reads tables that have not changed, as the audit's, works on such a database. Raises
-        CatalogError(DATABASE_OF_OTHER_RELEASE).
+        CatalogUnavailableError(DATABASE_OF_OTHER_RELEASE).
         """
         try:
             with self._engine.connect() as connection:
@@ -156,7 +153,7 @@ class Catalog:
             return
         expected = ScriptDirectory.from_config(_migration_config()).get_current_head()
         if found != expected:
-            raise CatalogError(DATABASE_OF_OTHER_RELEASE, found=found, expected=expected) from problem
+            raise CatalogUnavailableError(DATABASE_OF_OTHER_RELEASE, found=found, expected=expected) from problem
 
     def _switch_to_write_ahead_log(self) -> None:
         # The mode is kept in the file; it can only be set outside a transaction.

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dicom_node.catalog.database import open_catalog
 from dicom_node.catalog.database_url import sqlite_url
 from dicom_node.cli.app import app
-from dicom_node.reasons import CatalogError
+from dicom_node.reasons import CatalogUnavailableError
 from tests.builders import release_0_3_0
 from tests.builders.release_0_3_0 import query
 
@@ -108,7 +108,7 @@ def test_a_copy_that_0_3_0_made_can_be_verified_beside_its_anchor(old: Path, tmp
 )
 def test_before_the_update_reading_says_that_the_node_must_be_started(old: Path, command: list[str]) -> None:
     done = CliRunner().invoke(app, [*command, "--settings", str(old)])
-    assert isinstance(done.exception, CatalogError)
+    assert isinstance(done.exception, CatalogUnavailableError)
     assert "schema 0002, this release has 0003" in str(done.exception)
     assert "start the node" in str(done.exception)
     assert query(database_of(old), "SELECT version_num FROM alembic_version") == [(release_0_3_0.SCHEMA,)]
