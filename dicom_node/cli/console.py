@@ -1,4 +1,4 @@
-"""Stories and numbers as rich tables. What a machine reads is printed as JSON from the same values."""
+"""Histories and numbers as rich tables. What a machine reads is printed as JSON from the same values."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from dicom_node.values.case_history import (
     StackRecord,
     time_as_text,
 )
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
 from dicom_node.values.results import CaseResults
 from dissm_engine.atomic_file import open_atomic
+from dissm_engine.json_value import JsonValue
 
 if TYPE_CHECKING:
     from dicom_node.catalog.verify import ChainVerdict

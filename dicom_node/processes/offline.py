@@ -35,7 +35,7 @@ from dicom_node.processes.worker_process import work_once
 from dicom_node.receive.importing import ImportCounts, ImportFailedError, import_folder
 from dicom_node.settings import Settings
 from dicom_node.values.case_history import CaseRecord, SeriesHistory
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 from dicom_node.work.lost_cases import requeue_lost_cases
 from dissm_engine.atomic_file import atomic_path
 from dissm_engine.errors import DissmError

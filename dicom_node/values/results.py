@@ -9,12 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
 from dicom_node.values.phase import Phase, PhaseVerdict
 from dissm_engine.findings import Findings, Verdict
+from dissm_engine.json_value import JsonValue
 
 if TYPE_CHECKING:
-    # Loads torch, which whoever only reads results does without.
+    # It needs torch, and the commands that only read do not.
     from dissm_engine.delineation import Delineation
 
 

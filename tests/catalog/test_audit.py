@@ -18,7 +18,7 @@ from dicom_node.catalog.states import CaseEvent
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.catalog.verify import ChainVerdict, anchor_head, read_anchor, verify
 from dicom_node.reasons import CatalogError, CatalogUnavailableError
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 from tests.builders.rows import changed_rows, rows
 
 EVENTS = list(CaseEvent)[:10]

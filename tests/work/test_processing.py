@@ -171,7 +171,7 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
     tmp_path: Path, images: Path
 ) -> None:
     intake = queued(tmp_path, images)
-    # What the keeper does when the database took no renewal for too long; the row is still this process's.
+    # What the lease renewer does when the database took no renewal for too long; the row is still this process's.
     assert work_once(
         intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(LeaseLost(LEASE_LOST, case="this"))
     )
