@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dicom_node.catalog.outbox import AttemptRecord, due_deliveries, proven_cases, record_attempt, waiting_deliveries
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.associations import close_left_open
@@ -20,7 +21,6 @@ from dicom_node.catalog.decisions import stacks_of_study, studies_to_decide
 from dicom_node.catalog.histories import case_history, newest_cases, series_history
 from dicom_node.catalog.intake import record_instance, retry_series
 from dicom_node.catalog.leases import retry_case, take_lease
-from dicom_node.catalog.outbox import AttemptRecord, due_deliveries, proven_cases, record_attempt, waiting_deliveries
 from dicom_node.catalog.series import find_receiving_series, receiving_series, series_without_stacks
 from dicom_node.catalog.states import CaseState, DeliveryEvent, SeriesState
 from dicom_node.catalog.transitions import ForbiddenTransition
