@@ -21,7 +21,7 @@ from dicom_node.catalog.states import CaseState, DeliveryState, SeriesState
 from dicom_node.catalog.tables import Table
 from dicom_node.values.phase import Phase
 from dicom_node.values.received import AssociationEnd
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
 from tests.builders import release_0_3_0
 from tests.builders.release_0_3_0 import query
 from tests.builders.rows import rows
