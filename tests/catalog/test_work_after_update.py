@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from dicom_node.catalog.outbox import AttemptRecord, due_deliveries, proven_cases, record_attempt, waiting_deliveries
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.associations import close_left_open
@@ -18,6 +17,13 @@ from dicom_node.catalog.case_results import case_source, proven_objects
 from dicom_node.catalog.database import Recorder, open_catalog
 from dicom_node.catalog.database_url import sqlite_file, sqlite_url
 from dicom_node.catalog.decisions import stacks_of_study, studies_to_decide
+from dicom_node.catalog.deliveries import (
+    AttemptRecord,
+    due_deliveries,
+    proven_cases,
+    record_attempt,
+    waiting_deliveries,
+)
 from dicom_node.catalog.histories import case_history, newest_cases, series_history
 from dicom_node.catalog.intake import record_instance, retry_series
 from dicom_node.catalog.leases import retry_case, take_lease
