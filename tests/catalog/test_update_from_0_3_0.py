@@ -45,8 +45,8 @@ def catalog(file: Path) -> Iterator[Catalog]:
     opened.close()
 
 
-def audit_ids(story: dict[str, Any]) -> list[int]:
-    return [row["id"] for row in story["audit"]]
+def audit_ids(history: dict[str, Any]) -> list[int]:
+    return [row["id"] for row in history["audit"]]
 
 
 def test_the_fixture_has_every_state_and_every_end_of_an_association(file: Path) -> None:
@@ -69,24 +69,24 @@ def test_the_updated_tables_are_those_of_the_code(catalog: Catalog) -> None:
 @pytest.mark.parametrize("case_id", CASES)
 def test_a_case_is_told_as_its_own_release_told_it(catalog: Catalog, case_id: str) -> None:
     with catalog.read() as view:
-        story: dict[str, Any] = json.loads(json.dumps(case_history(view, case_id).to_json()))
-    story["audit"] = audit_ids(story)
-    story["series"] = story["series"]["series_instance_uid"]
-    story["stack"] = story["stack"]["stack"]
-    del story["results"]
-    for item in story["objects"]:
+        history: dict[str, Any] = json.loads(json.dumps(case_history(view, case_id).to_json()))
+    history["audit"] = audit_ids(history)
+    history["series"] = history["series"]["series_instance_uid"]
+    history["stack"] = history["stack"]["stack"]
+    del history["results"]
+    for item in history["objects"]:
         del item["proof"]
-    assert story == CASES[case_id]
+    assert history == CASES[case_id]
 
 
 @pytest.mark.parametrize("uid", SERIES)
 def test_a_series_is_told_as_its_own_release_told_it(catalog: Catalog, uid: str) -> None:
     with catalog.read() as view:
-        story: dict[str, Any] = json.loads(json.dumps(series_history(view, uid).to_json()))
-    story["audit"] = audit_ids(story)
-    for stack in story["stacks"]:
+        history: dict[str, Any] = json.loads(json.dumps(series_history(view, uid).to_json()))
+    history["audit"] = audit_ids(history)
+    for stack in history["stacks"]:
         stack["cases"] = [case["case"] for case in stack["cases"]]
-    assert story == SERIES[uid]
+    assert history == SERIES[uid]
 
 
 def test_the_lists_of_cases_and_series_have_the_order_they_had(catalog: Catalog) -> None:
