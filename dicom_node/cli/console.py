@@ -302,10 +302,11 @@ def _line(console: Console, line: Text) -> None:
 
 def _print_facts(console: Console, title: str, pairs: Sequence[tuple[str, object]]) -> None:
     _line(console, Text(title, "bold"))
-    shown = [(name, value) for name, value in pairs if value not in {None, ""}]
+    texts = [(name, "" if value is None else str(value)) for name, value in pairs]
+    shown = [(name, text) for name, text in texts if text]
     width = max((len(name) for name, _ in shown), default=0)
-    for name, value in shown:
-        _line(console, Text.assemble((f"  {name:<{width}}  ", "dim"), _coloured(str(value))))
+    for name, text in shown:
+        _line(console, Text.assemble((f"  {name:<{width}}  ", "dim"), _coloured(text)))
 
 
 def _coloured(value: object, more: str = "") -> Text:
