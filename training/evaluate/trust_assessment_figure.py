@@ -44,7 +44,7 @@ def trust_assessment_figure(
 def write_trust_figure(
     folder: Path, true_dsc: Sequence[float], estimated_dsc: Sequence[float], verdicts: Sequence[Verdict]
 ) -> None:
-    """Write `trust.png` into a folder; nothing where there are no results. The arguments are those of `assess_trust`."""
+    """Write `trust.png` into a folder, nothing where there are no results; the values as in `assess_trust`."""
     if true_dsc:
         assessment = assess_trust(true_dsc, estimated_dsc, verdicts)
         write_bytes(folder / TRUST_FIGURE, trust_assessment_figure(assessment, true_dsc, estimated_dsc))

@@ -1,4 +1,4 @@
-"""CTs with manual masks: a folder with `images/` and `labels/`, in NIfTI, NRRD or MetaImage, read one pair at a time."""
+"""CTs with manual masks: a folder with `images/` and `labels/` (NIfTI, NRRD, MetaImage), read one pair at a time."""
 
 from __future__ import annotations
 
