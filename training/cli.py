@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 
 from dissm_engine.errors import DissmError, Reason
 from training.context import RunContext
-from training.evaluate.case_evaluation import judge_cases
+from training.evaluate.case_evaluation import judge_bundle_on_cases
 from training.evaluate.case_report import CASES_FILE, CaseReport
 from training.evaluate.evaluation_report import REPORT_FILE, EvaluationReport, read_report
 from training.evaluate.evaluation_stage import judge_bundle
@@ -73,6 +73,7 @@ def run(
 
 @app.command()
 def evaluate(
+    *,
     surfaces: Annotated[Path | None, typer.Option(help=_SURFACES_HELP)] = None,
     bundle: Annotated[Path | None, typer.Option(help="folder or zip; default that of --out, else the shipped")] = None,
     cases: Annotated[
@@ -103,7 +104,7 @@ def evaluate(
     report: CaseReport | EvaluationReport
     if cases:
         torch.set_num_threads(threads)
-        report = judge_cases(judged, cases, out / "cases", label or (), max_pictures, device)
+        report = judge_bundle_on_cases(judged, cases, out / "cases", label or (), max_pictures, device)
     else:
         judge_bundle(_context(out, surfaces, preset, 2026, threads, device, liver_label), judged, final, max_pictures)
         report = read_report(out)

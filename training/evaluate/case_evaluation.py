@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dissm_engine.bundle import Bundle
 from dissm_engine.delineation import Delineation
 from dissm_engine.delineator import Delineator
 from dissm_engine.errors import DelineationError, DissmError
+from dissm_engine.volume import Volume
 from training.evaluate.case_report import CaseReport, JudgedCase, write_case_report
 from training.evaluate.engine_statement import EngineStatement
 from training.evaluate.evaluation_report import JudgedBundle
@@ -27,42 +29,70 @@ _DIGITS = 12
 _log = logging.getLogger("dissm-train")
 
 
-def judge_cases(
+Delineate = Callable[[Volume], Delineation]
+"""`Delineator.delineate`, or something that takes its place."""
+
+
+def judge_bundle_on_cases(
     bundle: Path | None, cases: Path, out: Path, labels: Sequence[int] = (), max_pictures: int = 5, device: str = "cpu"
 ) -> CaseReport:
-    """Delineate every case of a folder and hold the result against its mask.
-
-    Writes `cases.json`, `cases.csv`, `trust.png` and `pictures/` of the worst cases. A case that cannot be read, or in
-    which nothing is found, is a row with its reason. Rows are kept as they are measured, so that a killed run goes on.
+    """Judge a bundle as `judge_cases` says.
 
     Args:
         bundle: Folder or zip; None is the shipped one.
-        cases: Folder with `images/` and `labels/`, see `find_image_pairs`.
-        out: Where the answer goes; made if it is not there.
-        labels: The numbers that make up the organ; none: every number above 0.
-        max_pictures: Of how many of the worst cases pictures are kept.
+        cases: As in `judge_cases`.
+        out: As in `judge_cases`.
+        labels: As in `judge_cases`.
+        max_pictures: As in `judge_cases`.
         device: Where the refinement runs.
 
     Raises:
         ImagePairError: There is no case.
         BundleError: The bundle cannot be used.
     """
-    found = find_image_pairs(cases)
     loaded = Bundle.load(bundle)
-    engine = Delineator(loaded, device)
-    pictures, rows = out / "pictures", out / "rows" / loaded.weights_digest[:_DIGITS]
+    judged = JudgedBundle(loaded.name, loaded.version, loaded.weights_digest)
+    return judge_cases(Delineator(loaded, device).delineate, judged, cases, out, labels, max_pictures)
+
+
+def judge_cases(
+    delineate: Delineate,
+    bundle: JudgedBundle,
+    cases: Path,
+    out: Path,
+    labels: Sequence[int] = (),
+    max_pictures: int = 5,
+) -> CaseReport:
+    """Delineate every case of a folder and hold the result against its mask, one case at a time in memory.
+
+    Writes `cases.json`, `cases.csv`, `trust.png` and `pictures/` of the worst cases. A case that cannot be read, or in
+    which nothing is found, is a row with its reason. Rows are kept as they are measured, so that a killed run goes on.
+
+    Args:
+        delineate: What is judged.
+        bundle: Which bundle it delineates with.
+        cases: Folder with `images/` and `labels/`, see `find_image_pairs`.
+        out: Where the answer goes; made if it is not there.
+        labels: The numbers that make up the organ; none: every number above 0.
+        max_pictures: Of how many of the worst cases pictures are kept.
+
+    Raises:
+        ImagePairError: There is no case.
+    """
+    found = find_image_pairs(cases)
+    pictures, rows = out / "pictures", out / "rows" / _key(bundle, cases, labels)
     pictures.mkdir(parents=True, exist_ok=True)
     judged = []
     for number, files in enumerate(found):
-        measure = partial(_judge_files, engine, files, labels, pictures)
+        measure = partial(_judge_files, delineate, files, labels, pictures)
         row = cached_measurement(rows / f"{files.name}.json", measure, JudgedCase.to_json, JudgedCase.from_json)
         _log.info("case %d of %d: %s", number + 1, len(found), described(row))
         judged.append(row)
-    report = CaseReport(JudgedBundle(loaded.name, loaded.version, loaded.weights_digest), tuple(labels), tuple(judged))
+    report = CaseReport(bundle, tuple(labels), tuple(judged))
     write_case_report(out, report)
     write_trust_figure(out, *report.trust_values)
     keep_pictures(pictures, [case.name for case in report.worst(max_pictures)])
-    discard_measurements(rows)
+    discard_measurements(out / "rows")
     return report
 
 
@@ -82,13 +112,18 @@ def described(case: JudgedCase) -> str:
     return f"{case.name}: DSC {case.dsc:.3f}, {said.verdict}, estimated {said.estimated_dsc:.3f}, {said.seconds:.0f} s"
 
 
-def _judge_files(engine: Delineator, files: ImagePairFiles, labels: Sequence[int], pictures: Path) -> JudgedCase:
+def _key(bundle: JudgedBundle, cases: Path, labels: Sequence[int]) -> str:
+    """Rows of another bundle, folder or label must not serve a run that goes on."""
+    return f"{bundle.weights[:_DIGITS]}_{zlib.crc32(f'{cases.resolve()} {sorted(labels)}'.encode()):08x}"
+
+
+def _judge_files(delineate: Delineate, files: ImagePairFiles, labels: Sequence[int], pictures: Path) -> JudgedCase:
     try:
         pair = read_image_pair(files, labels)
     except DissmError as problem:
         return JudgedCase.unreadable(files.name, f"{problem.reason.code}: {problem}")
     try:
-        found = engine.delineate(pair.volume)
+        found = delineate(pair.volume)
     except DelineationError as problem:
         nothing = np.zeros_like(pair.mask)
         draw_result(pictures, pair.name, "nothing found", pair.volume, nothing, pair.mask)

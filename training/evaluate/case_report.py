@@ -65,7 +65,7 @@ class JudgedCase:
 
     def to_json(self) -> JsonObject:
         """The fields by their names."""
-        return {**asdict(self), "statement": self.statement and self.statement.to_json()}
+        return {**asdict(self), "statement": self.statement.to_json() if self.statement else None}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> JudgedCase:

@@ -60,7 +60,7 @@ class JudgedPhantom:
             **self.phantom.to_json(),
             "frozen": self.frozen,
             "true_ml": self.true_ml,
-            "statement": self.statement and self.statement.to_json(),
+            "statement": self.statement.to_json() if self.statement else None,
             "problem": self.problem,
             "stages": {stage: agreement.to_json() for stage, agreement in self.stages.items()},
         }

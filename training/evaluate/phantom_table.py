@@ -96,7 +96,7 @@ def phantom_table() -> tuple[PhantomRecipe, ...]:
     livers = [f"amos_{number:03d}" for number in sorted(AMOS_HELD_OUT)]
     ordinary = [(ORDINARY, _ORDINARY_TRAITS[n % len(_ORDINARY_TRAITS)]) for n in range(20)]
     odd = [(category, traits) for category, *both in _ODD_TRAITS for traits in both]
-    recipes = []
+    recipes: list[PhantomRecipe] = []
     for which, bodies, open_first in ((PhantomSet.ORDINARY, ordinary, 0), (PhantomSet.ODD, odd, 1)):
         for number, (category, traits) in enumerate(bodies):
             recipes.append(

@@ -53,13 +53,13 @@ def case_tables(report: CaseReport) -> list[Table]:
 
 def trust_sections(trust: TrustAssessment) -> list[Section]:
     """Verdicts by true DSC, the rule of the verdict, reliability of the estimate: title, headings and rows of each."""
-    verdicts = [(str(verdict), *map(str, counts)) for verdict, counts in trust.counts.items()]
-    rule = [
+    verdicts: Rows = [(str(verdict), *map(str, counts)) for verdict, counts in trust.counts.items()]
+    rule: Rows = [
         (f"true DSC < {FAILED_DSC:.2f} and ACCEPT", *_proportion(trust.failed_accepted), "none"),
         (f"true DSC < {POOR_DSC:.2f} and ACCEPT", *_proportion(trust.poor_accepted), "2 % at most"),
         (f"true DSC >= {GOOD_DSC:.2f} and ACCEPT", *_proportion(trust.good_accepted), "90 % at least"),
     ]
-    bins = [
+    bins: Rows = [
         (
             f"{100 * each.low:.0f}-{100 * each.high:.0f}",
             str(each.count),

@@ -43,7 +43,7 @@ def draw_result(
     for axis, plane in enumerate(_PLANES):
         for column, number in enumerate(_slices(found, true, axis, max_columns)):
             axes = figure.add_subplot(len(_PLANES), max_columns, axis * max_columns + column + 1)
-            _draw_slice(axes, hu.take(number, axis), found.take(number, axis), true.take(number, axis))
+            _draw_slice(axes, *(np.take(each, number, axis) for each in (hu, found, true)))
             rows, columns = (spacing[each] for each in range(3) if each != axis)
             axes.set_aspect(rows / columns)
             if axis > 0:

@@ -181,14 +181,21 @@ def _read(file: Path) -> SimpleITK.Image:
         image = SimpleITK.ReadImage(str(file))
     except RuntimeError as problem:
         raise ImagePairError(IMAGE_UNREADABLE, file=file.name, problem=_last_line(problem)) from problem
-    size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
+    size = _size(image)
+    components = int(image.GetNumberOfComponentsPerPixel())  # type: ignore[no-untyped-call]  # untyped in SimpleITK
     if len(size) == 4 and size[3] == 1:
         image = image[:, :, :, 0]
     elif len(size) != 3:
         raise ImagePairError(IMAGE_NOT_3D, file=file.name, size=size, components=components)
     if components != 1:
         raise ImagePairError(IMAGE_NOT_3D, file=file.name, size=size, components=components)
-    return SimpleITK.DICOMOrient(image, "LPS")
+    oriented: SimpleITK.Image = SimpleITK.DICOMOrient(image, "LPS")  # type: ignore[no-untyped-call]  # untyped in SimpleITK
+    return oriented
+
+
+def _size(image: SimpleITK.Image) -> tuple[int, ...]:
+    """Voxels along (i, j, k)."""
+    return tuple(image.GetSize())  # type: ignore[no-untyped-call]  # untyped in SimpleITK
 
 
 def _last_line(problem: RuntimeError) -> str:
@@ -204,9 +211,9 @@ def _hounsfield(image: SimpleITK.Image) -> npt.NDArray[np.int16] | npt.NDArray[n
 
 
 def _same_grid(image: SimpleITK.Image, label: SimpleITK.Image) -> bool:
-    if image.GetSize() != label.GetSize():
+    if _size(image) != _size(label):
         return False
-    columns, rows, slices = image.GetSize()
+    columns, rows, slices = _size(image)
     own = Grid((slices, rows, columns), lps_from_voxel(image))
     other = Grid((slices, rows, columns), lps_from_voxel(label))
     apart = own.to_voxel(other.corners_lps()) - own.to_voxel(own.corners_lps())
@@ -217,7 +224,7 @@ def _described(image: SimpleITK.Image) -> str:
     affine = lps_from_voxel(image)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     directions = " ".join(f"{value:.3f}" for value in (affine[:3, :3] / spacing).ravel())
-    size = "x".join(map(str, image.GetSize()))
+    size = "x".join(map(str, _size(image)))
     steps = "x".join(f"{value:.3f}" for value in spacing)
     origin = ", ".join(f"{value:.2f}" for value in affine[:3, 3])
     return f"{size} voxels of {steps} mm, first voxel at ({origin}) mm LPS, directions {directions}"
