@@ -22,7 +22,7 @@ _MAX_CORNER_SHIFT = 0.1
 NO_IMAGE_PAIRS = Reason(
     "NO_IMAGE_PAIRS",
     "{folder} has no pairs of images and labels",
-    "give a folder with images/ and labels/ that hold files of the same names ({suffixes})",
+    f"give a folder with images/ and labels/ that hold files of the same names ({', '.join(IMAGE_SUFFIXES)})",
 )
 IMAGE_WITHOUT_PARTNER = Reason(
     "IMAGE_WITHOUT_PARTNER",
@@ -114,7 +114,7 @@ def find_image_pairs(folder: Path) -> tuple[ImagePairFiles, ...]:
         images.setdefault(name.removesuffix(_CHANNEL_SUFFIX), []).extend(images.pop(name))
     names = sorted(images.keys() | labels.keys())
     if not names:
-        raise ImagePairError(NO_IMAGE_PAIRS, folder=folder, suffixes=", ".join(IMAGE_SUFFIXES))
+        raise ImagePairError(NO_IMAGE_PAIRS, folder=folder)
     return tuple(ImagePairFiles(name, tuple(images.get(name, ())), tuple(labels.get(name, ()))) for name in names)
 
 
