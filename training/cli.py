@@ -99,7 +99,9 @@ def evaluate(
     own = out / "bundle"
     judged = bundle or (own if own.exists() else None)
     answer = out / "cases" / CASES_FILE if cases else out / REPORT_FILE
-    Console(stderr=as_json).print(f"judging {judged or 'the shipped bundle'}; the answer goes to {answer}")
+    Console(stderr=as_json).print(
+        f"judging {judged or 'the shipped bundle'}; the answer goes to {answer}", highlight=False
+    )
     out.mkdir(parents=True, exist_ok=True)
     report: CaseReport | EvaluationReport
     if cases:
@@ -162,9 +164,14 @@ def _print_report(folder: Path) -> None:
         console.print(table)
 
 
+def _log_handler() -> RichHandler:
+    """Progress goes to the standard error, so that --json leaves nothing but JSON on the standard output."""
+    return RichHandler(console=Console(stderr=True), show_path=False)
+
+
 def main() -> None:
     """Entry point. Prints one plain line for an error that has a reason."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_log_handler()])
     try:
         app()
     except DissmError as error:

@@ -24,7 +24,7 @@ _CATEGORY_HEADINGS = ("category", "DSC % before refinement", "DSC %", "ASSD mm",
 _REQUIREMENT_HEADINGS = ("requirement", "limit", "found", "met")
 _SHAPE_HEADINGS = ("code", "ASSD mm, mean (worst)")
 _SHAPE_TITLE = "shape model on the livers kept out, pose and code fitted to the true surface"
-_CASE_HEADINGS = ("case", "DSC %", "ASSD mm", "HD95 mm", "found / true ml", "verdict", "estimated DSC %")
+_CASE_HEADINGS = ("case", "DSC %", "ASSD mm", "HD95 mm", "found/true ml", "verdict", "estimated %")
 Rows = list[tuple[str, ...]]
 Section = tuple[str, Sequence[str], Rows]
 
@@ -46,6 +46,9 @@ def case_tables(report: CaseReport) -> list[Table]:
         (f"{len(rows)} cases with masks", _CASE_HEADINGS, rows),
         ("over all cases", ("", "mean", "worst"), _case_summary(report.summary)),
     ]
+    problems: Rows = [(case.name, case.problem) for case in report.cases if case.problem]
+    if problems:
+        sections.append(("cases without a result", ("case", "reason"), problems))
     if report.trust:
         sections += trust_sections(report.trust)
     return [_table(*section) for section in sections]
@@ -122,8 +125,8 @@ def _agreement(row: AgreementSummary) -> tuple[str, str, str]:
 def _case(case: JudgedCase) -> tuple[str, ...]:
     said = case.statement
     if said is None:
-        return (case.name, _percent(case.dsc), "", "", "", case.problem, "")
-    volumes = f"{said.found_ml:.0f} / {case.true_ml or 0:.0f}"
+        return (case.name, _percent(case.dsc), "", "", "", "no result", "")
+    volumes = f"{said.found_ml:.0f}/{case.true_ml or 0:.0f}"
     distances = (_number(case.assd_mm, 2), _number(case.hd95_mm, 1))
     return (case.name, _percent(case.dsc), *distances, volumes, str(said.verdict), _percent(said.estimated_dsc))
 
@@ -158,7 +161,7 @@ def _number(value: float | None, digits: int) -> str:
 def _table(title: str, headings: Sequence[str], rows: Rows) -> Table:
     table = Table(title=title)
     for heading in headings:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

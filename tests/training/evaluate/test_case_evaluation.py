@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
+from typer.testing import CliRunner
 
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_ORGAN, DelineationError
@@ -15,6 +17,7 @@ from dissm_engine.findings import Verdict
 from dissm_engine.volume import Grid, Volume
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.image_pairs import grid, organ_mask, write_pair
+from training.cli import app
 from training.evaluate.case_evaluation import judge_cases, judge_pair
 from training.evaluate.case_report import JudgedCase
 from training.evaluate.evaluation_report import JudgedBundle
@@ -88,8 +91,6 @@ class Engine:
 
 
 def mark(folder: Path, name: str, voxel: tuple[int, int, int], value: int) -> None:
-    import SimpleITK
-
     path = str(folder / "images" / f"{name}.nrrd")
     image = SimpleITK.ReadImage(path)
     image[voxel] = value
@@ -168,3 +169,23 @@ def test_rows_of_another_label_or_bundle_do_not_serve_a_run_that_goes_on(four_ca
     other = Engine()
     judge_cases(other, BUNDLE, four_cases, tmp_path / "out", labels=(1,))
     assert other.calls == 3
+
+
+def test_the_command_writes_nothing_but_json_where_json_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.nrrd").touch()
+    arguments = ["evaluate", "--cases", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["summary"]["unreadable"] == 1
+    assert content["trust"] is None
+    assert "judging the shipped bundle" in result.stderr
+
+
+def test_the_command_prints_a_case_without_a_result_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.nrrd").touch()
+    result = CliRunner().invoke(app, ["evaluate", "--cases", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "IMAGE_WITHOUT_PARTNER" in result.output
