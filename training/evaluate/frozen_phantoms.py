@@ -32,7 +32,7 @@ class EvaluationPhantom:
         sha256: `content_hash` of the frozen scan; None for one that is not frozen.
         set: A or B; None before the fourth edition, whose phantoms belong to neither.
         category: What is odd about it, see `phantom_table`; empty before the fourth edition.
-        traits: What the body has, and nothing else.
+        traits: What body and scan have beyond the ordinary, all of it.
         open: Whether it may be looked at before an edition is finished.
         own_name: Name of one of the fourth edition, such as "B07".
     """
@@ -119,7 +119,7 @@ def make_phantom(phantom: EvaluationPhantom, liver: TriangleMesh) -> Phantom:
     """The body and its scan; the same phantom gives the same `content_hash`.
 
     Those of the fourth edition are venous and have the looks of the third (broader appearance, muscle upon the liver);
-    their traits are the given ones, and nothing else is drawn.
+    they have the given traits and no others.
 
     Args:
         phantom: From what it is made.

@@ -36,7 +36,7 @@ class PhantomRecipe:
         category: What is odd about it; "ordinary" in set A.
         liver: Name of the surface, kept out of all training.
         seed: Of body, traits and scan.
-        traits: What the body has, all of it and nothing else.
+        traits: What body and scan have beyond the ordinary, all of it.
         open: Whether it may be looked at before the edition is finished.
     """
 

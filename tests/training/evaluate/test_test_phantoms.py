@@ -131,4 +131,10 @@ def test_a_trait_makes_another_phantom() -> None:
     liver = ball(55.0)
     made, other = make_phantom(plain, liver), make_phantom(odd, liver)
     assert made.recipe["traits"] == ""
+    freeze_phantoms.require_one_truth("plain", made)
+    freeze_phantoms.require_one_truth("cut", other)
+    moved = np.eye(4)
+    moved[2, 3] = 12.0
+    with pytest.raises(RunError, match="middles lie 12"):
+        freeze_phantoms.require_one_truth("moved", replace(made, liver_mesh=made.liver_mesh.moved(moved)))
     assert other.recipe["traits"] == str(Trait.CUT_ABOVE)
