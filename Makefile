@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 # Directions, documents, database, admission and geometry: what most changes break first, without slow tests.
-QUICK_TESTS := tests/test_house.py tests/test_documents.py tests/catalog tests/admit tests/assemble
+QUICK_TESTS := tests/test_house.py tests/test_documents.py tests/test_names_in_documents.py tests/catalog tests/admit tests/assemble
 
 .PHONY: demo test check lint bench install install-dev install-train test-packages docs site clean
 
@@ -41,7 +41,7 @@ site: install-dev
 # Speed and memory of this machine (bench/README.md); on an idle machine, needs DCMTK for the listener.
 bench: install
 	$(BIN)/python -m bench.delineation
-	$(BIN)/python -m bench.listener
+	$(BIN)/python -m bench.receiving_speed
 	$(BIN)/python -m bench.turnaround
 
 # The table of reasons in docs/operations.md, from dicom_node/reasons.py.

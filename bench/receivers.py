@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import func, select
-
 from bench.machine import program_version
 from dicom_node.catalog.database import Catalog
-from dicom_node.catalog.tables import Instance
+from dicom_node.catalog.histories import newest_series
 from dicom_node.demo.node import free_port, running_node, stop_process
 
 MAX_PDU_BYTES = 131072
@@ -87,8 +85,8 @@ workers = 0
 
 
 def _instances(catalog: Catalog) -> int:
-    with catalog.read() as session:
-        return session.scalar(select(func.count()).select_from(Instance)) or 0
+    with catalog.read() as view:
+        return sum(series.instances for series in newest_series(view))
 
 
 @contextmanager

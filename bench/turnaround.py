@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.uid import SegmentationStorage, SurfaceSegmentationStorage
-from sqlalchemy import func, select
 
 from bench.machine import describe_file_system, describe_machine
 from bench.report import PROGRESS, Cell, Limit, Report
 from bench.synthetic_ct import BenchmarkCt, benchmark_ct
+from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog
-from dicom_node.catalog.tables import AuditRow, Case, Instance
+from dicom_node.catalog.histories import newest_cases, newest_series
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.ct_images import SyntheticStudy, write_ct_images
 from dicom_node.demo.node import RunningNode, running_node, write_settings
@@ -115,25 +115,23 @@ def _over(catalog: Catalog) -> bool:
 
 
 def _ends(catalog: Catalog) -> str:
-    with catalog.read() as session:
-        cases = [f"case {case.id} {case.state} {case.reason_code or ''}" for case in session.scalars(select(Case))]
+    with catalog.read() as view:
+        cases = [f"case {case.id} {case.state} {case.reason or ''}" for case in newest_cases(view)]
     return ", ".join([f"{line.name} {line.state}" for line in look(catalog)] + cases)
 
 
 def _steps(catalog: Catalog) -> Iterator[tuple[str, datetime]]:
     """When series and case came to each of their states, from the audit."""
-    with catalog.read() as session:
-        for row in session.scalars(select(AuditRow).order_by(AuditRow.id)):
+    with catalog.read() as view:
+        for row in audit.rows(view):
             if row.subject_kind in ("series", "case") and row.to_state and row.to_state != row.from_state:
                 yield f"{row.subject_kind} {row.to_state}", datetime.fromisoformat(row.at).replace(tzinfo=UTC)
 
 
 def _last_slice_at(catalog: Catalog) -> datetime:
     """When the node was about to answer Success for the last slice: a moment before the sender knew."""
-    with catalog.read() as session:
-        at = session.scalar(select(func.max(Instance.received_at)))
-    assert at is not None
-    return at.replace(tzinfo=UTC)
+    with catalog.read() as view:
+        return max(series.last_received_at for series in newest_series(view)).replace(tzinfo=UTC)
 
 
 def _input_facts(node: RunningNode, ct: BenchmarkCt, sent: Mapping[str, Any], folder: Path) -> dict[str, Cell]:

@@ -26,7 +26,7 @@ class CatalogError(NodeError):
 
 
 class CatalogUnavailableError(CatalogError):
-    """The database took no statement: its disk is full, it is locked for too long, or it is gone."""
+    """The database took no statement: its disk is full, its tables are of another release, it is locked, or gone."""
 
 
 class RefusalError(NodeError):
@@ -75,6 +75,11 @@ DATABASE_UNUSABLE = Reason(
 )
 DATABASE_UNAVAILABLE = Reason(
     "DATABASE_UNAVAILABLE", "the database cannot be used: {problem}", "look at its disk, and at who else holds it"
+)
+DATABASE_OF_OTHER_RELEASE = Reason(
+    "DATABASE_OF_OTHER_RELEASE",
+    "the database has the tables of another release (schema {found}, this release has {expected})",
+    "start the node, which brings older tables up to date; the audit commands read the database as it is",
 )
 NEVER_STARTED = Reason(
     "NEVER_STARTED",

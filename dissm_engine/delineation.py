@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.arithmetic import Arithmetic
-from dissm_engine.findings import Finding, Findings, Verdict
+from dissm_engine.findings import Findings
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.volume import Grid, SignedDistance
-
-__all__ = ["Delineation", "Finding", "Findings", "Verdict"]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--bundle", type=Path)
     arguments.add_argument("--every", type=int, default=3)
     given = arguments.parse_args()
-    volume = read_volume(sorted_files(given.folder, given.acquisition), "refuse").volume
+    volume = read_volume(sorted_files(given.folder, given.acquisition)).volume
     found = Delineator(Bundle.load(given.bundle)).delineate(volume)
     draw(volume, found, given.out, given.every)
     print(f"{found.volume_ml:.0f} ml, {found.findings.verdict}, estimated DSC {found.findings.estimated_dsc:.2f}")

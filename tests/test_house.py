@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,70 @@ def test_no_module_is_longer_than_400_lines() -> None:
 def test_no_module_is_named_for_nothing() -> None:
     nameless = {"utils", "util", "helpers", "helper", "misc", "common"}
     assert not [str(file.relative_to(ROOT)) for file in modules() if file.stem in nameless]
+
+
+@pytest.mark.parametrize("package", ["dicom_node", "dissm_engine", "dissm_phantom", "training"])
+def test_no_two_modules_of_a_package_have_one_name(package: str) -> None:
+    names = Counter(file.stem for file in modules() if file.relative_to(ROOT).parts[0] == package)
+    assert not [name for name, count in names.items() if count > 1 and not name.startswith("__")]
+
+
+def test_no_two_public_classes_of_a_package_have_one_name() -> None:
+    defined: dict[tuple[str, str], list[str]] = {}
+    for file in modules():
+        place = file.relative_to(ROOT)
+        if place.parts[0] in {"dicom_node", "dissm_engine", "dissm_phantom", "training"}:
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    defined.setdefault((place.parts[0], node.name), []).append(str(place))
+    assert len(defined) > 200
+    assert not {name: places for name, places in defined.items() if len(places) > 1}
+
+
+METAPHORS = re.compile(r"(?:^|_)(?:door|keeper|story|stories|breadth|assembly|hard_cap)(?:_|$)")
+"""Words for which the project has a usual one, as parts of a name (docs/decisions/0034-plain-names.md)."""
+LIMITS = re.compile(r"^_?(?:maximum|minimum|largest|longest|smallest|shortest|most|least)_|_(?:most|least)$", re.I)
+"""What limits something begins with `max_` or `min_`."""
+STORED_NAMES = {
+    *("vertex_to_seg_most_mm", "seg_to_surface_most_mm", "wrong_side_most_mm", "most_mb", "most", "least"),
+    *("maximum_associations", "maximum_pdu_size", "maximum_length_received"),
+}
+"""Facts that audit rows of released versions hold, and names that pynetdicom gives."""
+
+
+def test_names_are_those_that_a_newcomer_searches_for() -> None:
+    wrong = []
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            for name in names_bound_by(node) - STORED_NAMES:
+                if METAPHORS.search(name) or (LIMITS.search(name) and not isinstance(node, ast.FunctionDef)):
+                    wrong.append(f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {name}")
+    assert not wrong
+
+
+def names_bound_by(node: ast.AST) -> set[str]:
+    """The names that a statement gives: of a function, a class, an argument, a variable or an attribute."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, ast.arg):
+        return {node.arg}
+    if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+        return {node.id if isinstance(node, ast.Name) else node.attr}
+    return set()
+
+
+def test_package_data_names_files_that_exist() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    patterns = [f"{package}/{pattern}" for package, entries in data.items() for pattern in entries]
+    assert patterns
+    assert not [pattern for pattern in patterns if not list(ROOT.glob(pattern))]
+
+
+def test_the_container_is_given_every_package() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    packages = {name.rstrip("*") for name in tools["setuptools"]["packages"]["find"]["include"]}
+    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    assert set(copied) == packages
 
 
 def test_exceptions_are_not_swallowed_by_bare_or_silent_handlers() -> None:

@@ -75,4 +75,12 @@ def test_the_site_holds_what_the_program_knows_of_itself(site: Path) -> None:
     assert "{address} cannot be listened on: {problem}" in text("reference/reasons.html")
     assert "data_folder" in text("reference/settings.html")
     assert "Raises" in text("reference/engine.html")
+    assert "[[destinations]]" in text("reference/settings.html")
+    for page, example in (
+        ("compare-bundles", "compare_bundles"),
+        ("delineate-a-folder", "delineate_folder"),
+        ("read-the-results", "read_result"),
+    ):
+        assert f"python examples/{example}.py" in text(f"how-to/{page}.html")
+        assert "def main(" in text(f"how-to/{page}.html")
     assert (site / "pictures" / "latent.png").exists()

@@ -28,7 +28,7 @@ class Eligibility:
 
 
 def check_eligibility(header: Dataset, settings: AdmitSettings) -> Eligibility:
-    """Judge a stack by the header of its middle image. The first refusal of each sort counts."""
+    """Whether a stack may be processed, by the header of its middle image. The first refusal of each sort counts."""
     checks = check_built_in_rules(header, settings)
     kind = next((refusal for _, refusal in checks if refusal is not None), None)
     lines = [evidence for evidence, _ in checks]

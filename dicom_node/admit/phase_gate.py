@@ -59,7 +59,7 @@ def _phase(hu: Mapping[str, float]) -> Phase:
 def _runs_ahead(aorta: float, liver: float | None, spleen: float | None) -> bool:
     """Arterial: the aorta is bright, and no organ that was measured comes near it."""
     limits = ((liver, ARTERIAL_TO_LIVER), (spleen, ARTERIAL_TO_SPLEEN))
-    ahead = [aorta / max(organ, 1.0) >= least for organ, least in limits if organ is not None]
+    ahead = [aorta / max(organ, 1.0) >= min_ratio for organ, min_ratio in limits if organ is not None]
     return aorta >= ARTERIAL_BLOOD_HU and bool(ahead) and all(ahead)
 
 

@@ -67,8 +67,8 @@ def _phase_of_bolus(header: Dataset) -> PhaseVerdict | None:
     if start is None or taken is None:
         return None
     delay = (taken - start) % 86400.0
-    for least, most, phase in _DELAYS:
-        if least <= delay <= most:
+    for min_seconds, max_seconds, phase in _DELAYS:
+        if min_seconds <= delay <= max_seconds:
             return PhaseVerdict(phase, f"images {delay:.0f} s after the injection began")
     return None
 

@@ -177,14 +177,14 @@ def _missing_bytes(header: Dataset, pixel_bytes: int) -> int:
     return pixels - max(0, pixel_bytes - _ELEMENT_HEADER_BYTES)
 
 
-def _numbers(header: Dataset, keyword: str, count: int, most: float = math.inf) -> FloatArray | None:
-    """`count` finite numbers up to `most`, or None where the attribute is missing, broken or of another length."""
+def _numbers(header: Dataset, keyword: str, count: int, max_size: float = math.inf) -> FloatArray | None:
+    """`count` finite numbers; None where the attribute is missing, broken, larger or of another length."""
     try:
         raw: Any = header.get(keyword)
         values = np.atleast_1d(np.asarray(raw, dtype=np.float64)) if raw not in (None, "") else None
     except PARSE_ERRORS:
         return None
-    if values is None or values.shape != (count,) or not np.isfinite(values).all() or np.abs(values).max() > most:
+    if values is None or values.shape != (count,) or not np.isfinite(values).all() or np.abs(values).max() > max_size:
         return None
     return values
 

@@ -10,9 +10,9 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction
 from dicom_node.catalog.tables import Association
-from dicom_node.values.json_value import JsonValue
 from dicom_node.values.received import AssociationEnd, AssociationSummary, PeerIdentity
 from dicom_node.values.recorded_reason import RecordedReason
+from dissm_engine.json_value import JsonValue
 
 
 def open_association(tx: Transaction, peer: PeerIdentity) -> int:

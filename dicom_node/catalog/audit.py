@@ -15,7 +15,7 @@ from dicom_node.catalog.database import Transaction, View
 from dicom_node.catalog.states import CaseEvent, DeliveryEvent, SeriesEvent
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.values.case_history import AuditEntry
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 
 GENESIS = "0" * 64
 COLUMNS = (

@@ -16,12 +16,12 @@ from dicom_node.catalog.series import stored_instance
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case, ResultObject
 from dicom_node.catalog.transitions import advance_case
-from dicom_node.values.json_value import JsonValue
 from dicom_node.values.lease import Lease
 from dicom_node.values.received import Completeness, StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
+from dissm_engine.json_value import JsonValue
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from dicom_node.catalog.database_url import is_sqlite, shown_url, sqlite_file, sqlite_url
 from dicom_node.reasons import (
+    DATABASE_OF_OTHER_RELEASE,
     DATABASE_UNAVAILABLE,
     DATABASE_UNUSABLE,
     DRIVER_MISSING,
@@ -103,14 +105,14 @@ class Catalog:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """The session of one writing transaction; use `acting_as(...).write()`. Raises CatalogUnavailableError."""
-        with _said_as_catalog_error(), self._writing.begin() as session:
+        with self._said_as_catalog_error(), self._writing.begin() as session:
             _take_write_lock(session.connection())
             yield session
 
     @contextmanager
     def read(self) -> Iterator[View]:
         """One consistent view; what is changed in it is never stored. Raises CatalogUnavailableError."""
-        with _said_as_catalog_error(), self._reading() as session:
+        with self._said_as_catalog_error(), self._reading() as session:
             yield View(session)
 
     def migrate(self) -> None:
@@ -119,14 +121,39 @@ class Catalog:
             self._switch_to_write_ahead_log()
         with self._writing_engine().begin() as connection:
             _take_write_lock(connection)
-            config = Config()
-            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            config = _migration_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def close(self) -> None:
         """Give every connection back."""
         self._engine.dispose()
+
+    @contextmanager
+    def _said_as_catalog_error(self) -> Iterator[None]:
+        """Whoever uses the catalogue need not know what it is made of."""
+        try:
+            yield
+        except SQLAlchemyError as problem:
+            if isinstance(problem, (OperationalError, ProgrammingError)):
+                self._check_release(problem)
+            said = problem.orig if isinstance(problem, DatabaseError) else type(problem).__name__
+            raise CatalogUnavailableError(DATABASE_UNAVAILABLE, problem=said) from problem
+
+    def _check_release(self, problem: DatabaseError) -> None:
+        """A statement that failed on the tables of another release says so.
+
+        Asked only then: what reads tables that have not changed, as the audit's, works on such a database. Raises
+        CatalogUnavailableError(DATABASE_OF_OTHER_RELEASE).
+        """
+        try:
+            with self._engine.connect() as connection:
+                found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        except SQLAlchemyError:
+            return
+        expected = ScriptDirectory.from_config(_migration_config()).get_current_head()
+        if found != expected:
+            raise CatalogUnavailableError(DATABASE_OF_OTHER_RELEASE, found=found, expected=expected) from problem
 
     def _switch_to_write_ahead_log(self) -> None:
         # The mode is kept in the file; it can only be set outside a transaction.
@@ -135,16 +162,6 @@ class Catalog:
             raw.cursor().execute("PRAGMA journal_mode = WAL")
         finally:
             raw.close()
-
-
-@contextmanager
-def _said_as_catalog_error() -> Iterator[None]:
-    """Whoever uses the catalogue need not know what it is made of."""
-    try:
-        yield
-    except SQLAlchemyError as problem:
-        said = problem.orig if isinstance(problem, DatabaseError) else type(problem).__name__
-        raise CatalogUnavailableError(DATABASE_UNAVAILABLE, problem=said) from problem
 
 
 def open_catalog(url: str) -> Catalog:
@@ -185,6 +202,12 @@ def open_copy(file: Path) -> Catalog:
         query["immutable"] = "1"
     name = f"file:{quote(str(file.absolute()))}"
     return Catalog(URL.create("sqlite", database=name, query=query).render_as_string())
+
+
+def _migration_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 def _is_read_only(url: str) -> bool:

@@ -18,8 +18,8 @@ from dicom_node.catalog.tables import Case, Instance, Series, Stack, StackImage
 from dicom_node.catalog.transitions import advance_case, advance_series
 from dicom_node.reasons import OVERTAKEN
 from dicom_node.values.evidence import Evidence
-from dicom_node.values.json_value import JsonValue
 from dicom_node.values.recorded_reason import RecordedReason
+from dissm_engine.json_value import JsonValue
 
 _STANDING = tuple(state for state in CaseState if state not in {CaseState.SUPERSEDED, CaseState.REFUSED})
 
@@ -213,8 +213,12 @@ def _move_series(tx: Transaction, series: Series, stacks: Sequence[Stack]) -> No
     admitted = sum(bool(stack.admitted) for stack in stacks)
     event, reason_code, series.facts = SeriesEvent.STACK_ADMITTED, None, {}
     if not admitted:
-        largest = max(stacks, key=lambda stack: (_image_count(tx.session, stack), -stack.id))
-        event, reason_code, series.facts = SeriesEvent.NO_STACK_ADMITTED, largest.reason_code, dict(largest.facts)
+        decisive = max(stacks, key=lambda stack: (_image_count(tx.session, stack), -stack.id))
+        event, reason_code, series.facts = (
+            SeriesEvent.NO_STACK_ADMITTED,
+            decisive.reason_code,
+            dict(decisive.facts),
+        )
     advance_series(
         tx,
         series,

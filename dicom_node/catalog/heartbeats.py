@@ -13,7 +13,7 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction, View
 from dicom_node.catalog.tables import AuditRow, Process
-from dicom_node.values.json_value import JsonValue
+from dissm_engine.json_value import JsonValue
 
 HEARTBEAT_SECONDS = 5.0
 SILENT_SECONDS = 30.0

@@ -25,8 +25,8 @@ from dicom_node.reasons import (
     UNSUPPORTED_SYNTAX,
     NodeError,
 )
-from dicom_node.values.json_value import JsonValue
 from dicom_node.values.received import InstanceIdentity, SpooledFile, StoreOutcome
+from dissm_engine.json_value import JsonValue
 
 CURED_BY_OTHER_BYTES = {
     reason.code

@@ -92,7 +92,7 @@ def abandon_lease(recorder: Recorder, lease: Lease, max_attempts: int | None, *,
             _give_up(tx, case, max_attempts, problem)
 
 
-def requeue_lost_cases(recorder: Recorder, max_attempts: int, is_lost: Callable[[HeldCase], bool]) -> int:
+def requeue_cases(recorder: Recorder, max_attempts: int, is_lost: Callable[[HeldCase], bool]) -> int:
     """Queue again, or park after `max_attempts`, the cases whose worker is lost; how many it were.
 
     is_lost: tells of a held case whether its worker is gone or silent.

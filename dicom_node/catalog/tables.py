@@ -25,7 +25,7 @@ from dicom_node.catalog.states import CaseState, DeliveryState, SeriesState
 from dicom_node.values.phase import Phase
 from dicom_node.values.received import AssociationEnd, Completeness
 from dicom_node.values.results import ObjectKind
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
 
 Json = dict[str, Any]
 """A column of JSON, as SQLAlchemy hands it over; the modules beside this one make typed values of it."""

@@ -15,8 +15,8 @@ from dicom_node.catalog.states import (
 )
 from dicom_node.catalog.tables import Case, Delivery, Series
 from dicom_node.reasons import FORBIDDEN_TRANSITION, NodeError
-from dicom_node.values.json_value import JsonValue
 from dicom_node.values.recorded_reason import RecordedReason
+from dissm_engine.json_value import JsonValue
 
 
 class ForbiddenTransition(NodeError):  # noqa: N818

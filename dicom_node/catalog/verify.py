@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from dicom_node.catalog.database import Recorder, View
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.reasons import AUDIT_BROKEN, CatalogError
 from dicom_node.values.case_history import AuditEntry
+from dissm_engine.atomic_file import write_text
 
 _MAX_PROBLEMS = 20
 _SUBJECT = "audit"
@@ -202,10 +202,5 @@ def _against_anchor(view: View, anchor: Anchor, last_id: int | None) -> list[Pro
 
 
 def _write_anchor(file: Path, anchor: Anchor) -> None:
-    aside = file.with_suffix(".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(json.dumps({"id": anchor.id, "hash": anchor.hash, "at": anchor.at}) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(file)
+    """Durably: an anchor that a power failure takes back would miss rows that were already proven."""
+    write_text(file, json.dumps({"id": anchor.id, "hash": anchor.hash, "at": anchor.at}) + "\n", mode=0o600)

@@ -61,10 +61,10 @@ def _data_folder(folder: Path) -> Checked:
 
 def _disk(settings: Settings) -> Checked:
     free = shutil.disk_usage(_nearest_existing(settings.node.data_folder)).free // 2**20
-    least = settings.listen.disk_watermark_mb
-    if free < least:
+    min_mb = settings.listen.disk_watermark_mb
+    if free < min_mb:
         return Checked(
-            "disk", False, f"{free} MB are free; under {least} MB (listen.disk_watermark_mb) nothing is taken"
+            "disk", False, f"{free} MB are free; under {min_mb} MB (listen.disk_watermark_mb) nothing is taken"
         )
     return Checked("disk", True, f"{free} MB are free")
 

@@ -1,4 +1,4 @@
-"""Stories and numbers as rich tables. What a machine reads is printed as JSON from the same values."""
+"""Histories and numbers as rich tables. What a machine reads is printed as JSON from the same values."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from dicom_node.values.case_history import (
     StackRecord,
     time_as_text,
 )
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
 from dicom_node.values.results import CaseResults
 from dissm_engine.atomic_file import open_atomic
+from dissm_engine.json_value import JsonValue
 
 if TYPE_CHECKING:
     from dicom_node.catalog.verify import ChainVerdict
@@ -301,10 +302,11 @@ def _line(console: Console, line: Text) -> None:
 
 def _print_facts(console: Console, title: str, pairs: Sequence[tuple[str, object]]) -> None:
     _line(console, Text(title, "bold"))
-    shown = [(name, value) for name, value in pairs if value not in {None, ""}]
+    texts = [(name, "" if value is None else str(value)) for name, value in pairs]
+    shown = [(name, text) for name, text in texts if text]
     width = max((len(name) for name, _ in shown), default=0)
-    for name, value in shown:
-        _line(console, Text.assemble((f"  {name:<{width}}  ", "dim"), _coloured(str(value))))
+    for name, text in shown:
+        _line(console, Text.assemble((f"  {name:<{width}}  ", "dim"), _coloured(text)))
 
 
 def _coloured(value: object, more: str = "") -> Text:

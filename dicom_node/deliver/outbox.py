@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Recorder
-from dicom_node.catalog.outbox import (
+from dicom_node.catalog.deliveries import (
     AttemptRecord,
     DueDelivery,
     WantedObjects,

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from pydicom import Dataset, dcmread
 
-from dicom_node.catalog.outbox import AttemptRecord
+from dicom_node.catalog.deliveries import AttemptRecord
 from dicom_node.catalog.states import DeliveryEvent
 from dicom_node.deliver.store_status import result_of_status
 from dicom_node.dicom.association_client import ClientAssociation, RemoteEntity, associate

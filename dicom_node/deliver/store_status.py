@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.catalog.outbox import AttemptRecord
+from dicom_node.catalog.deliveries import AttemptRecord
 from dicom_node.catalog.states import DeliveryEvent
 
 # PS3.4 table B.2-1 and PS3.7 annex C: (first, last status) -> event, words. The first row that fits decides.

@@ -35,7 +35,7 @@ _PIXELS_PER_INCH = 110
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ViewPlane:
     """A plane through the patient. across, down: LPS axis and sign that run right and down in the picture."""
 
     name: str
@@ -47,9 +47,9 @@ class View:
 
 
 VIEWS = (
-    View("axial", 2, (0, 1), (1, 1), ("R", "L", "A", "P")),
-    View("coronal", 1, (0, 1), (2, -1), ("R", "L", "H", "F")),
-    View("sagittal", 0, (1, 1), (2, -1), ("A", "P", "H", "F")),
+    ViewPlane("axial", 2, (0, 1), (1, 1), ("R", "L", "A", "P")),
+    ViewPlane("coronal", 1, (0, 1), (2, -1), ("R", "L", "H", "F")),
+    ViewPlane("sagittal", 0, (1, 1), (2, -1), ("A", "P", "H", "F")),
 )
 _Box = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -91,7 +91,7 @@ def _body_box(volume: Volume, mesh: TriangleMesh) -> _Box:
 
 
 def _draw_slice(
-    place: Axes, view: View, volume: Volume, mask: npt.NDArray[np.bool_], mesh: TriangleMesh, box: _Box
+    place: Axes, view: ViewPlane, volume: Volume, mask: npt.NDArray[np.bool_], mesh: TriangleMesh, box: _Box
 ) -> None:
     level = _level_of_largest_cut(mask, volume.grid, view.normal)
     points, extent = _plane(view, level, box)
@@ -116,11 +116,13 @@ def _level_of_largest_cut(mask: npt.NDArray[np.bool_], grid: Grid, axis: int) ->
     """Where a plane across an LPS axis cuts the largest area out of the mask, mm."""
     along = grid.to_lps(np.argwhere(mask)[:, ::-1])[:, axis]
     counts, edges = np.histogram(along, bins=max(1, int(np.ptp(along) / _LEVEL_STEP_MM)))
-    largest = int(np.argmax(counts))
-    return float((edges[largest] + edges[largest + 1]) / 2)
+    fullest = int(np.argmax(counts))
+    return float((edges[fullest] + edges[fullest + 1]) / 2)
 
 
-def _plane(view: View, level: float, box: _Box) -> tuple[npt.NDArray[np.float64], tuple[float, float, float, float]]:
+def _plane(
+    view: ViewPlane, level: float, box: _Box
+) -> tuple[npt.NDArray[np.float64], tuple[float, float, float, float]]:
     """LPS points [H, W, 3] of the picture's pixels, and its extent (left, right, bottom, top) in mm."""
     (across, _), (down, sign) = view.across, view.down
     x = np.arange(box[0][across], box[1][across], _PIXEL_MM)
@@ -133,7 +135,7 @@ def _plane(view: View, level: float, box: _Box) -> tuple[npt.NDArray[np.float64]
     return points, (x[0] - half, x[-1] + half, y[-1] + sign * half, y[0] - sign * half)
 
 
-def _section(mesh: TriangleMesh, view: View, level: float) -> list[npt.NDArray[np.float64]]:
+def _section(mesh: TriangleMesh, view: ViewPlane, level: float) -> list[npt.NDArray[np.float64]]:
     """Closed lines [N, 2] (across, down) of the mesh in a plane."""
     normal = np.eye(3)[view.normal]
     cut = mesh.trimesh.section(plane_origin=normal * level, plane_normal=normal)

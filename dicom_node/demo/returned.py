@@ -107,7 +107,7 @@ def _surface_on_seg(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMesh)
     if not mask.any():
         return Check("surface and SEG have one boundary", False, "the SEG is empty")
     measured = measure_agreement(mask, grid, mesh)
-    furthest = max(measured.vertex_to_seg_p99, measured.seg_to_surface_most)
+    furthest = max(measured.vertex_to_seg_p99, measured.max_seg_to_surface)
     found = f"{furthest:.2f} mm apart, a voxel's diagonal is {measured.voxel_diagonal:.2f} mm"
     return Check("surface and SEG have one boundary", furthest <= measured.voxel_diagonal, found)
 

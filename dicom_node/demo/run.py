@@ -123,7 +123,7 @@ def _send(demo: _Demo, node: RunningNode, source: CtSource) -> None:
 
 
 def _returned_right(demo: _Demo, source: CtSource, cases: Mapping[str, CaseHistory], files: dict[str, Path]) -> bool:
-    """Print and draw what came back; whether a case came back, all of it right, and the rest ended by a reason."""
+    """Print and draw what came back. True if a case came back and all of it is right, and all others have a reason."""
     delivered = [history for history in cases.values() if history.case.state == CaseState.DELIVERED]
     right = bool(delivered)
     for number, history in enumerate(delivered):

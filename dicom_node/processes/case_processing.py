@@ -40,8 +40,9 @@ from dicom_node.values.phase import PhaseVerdict
 from dicom_node.values.received import StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationCancelled, DelineationError, DissmError
+from dissm_engine.findings import Verdict
 from dissm_engine.progress import Cancellation, Progress
 from dissm_engine.volume import Volume
 

@@ -35,8 +35,9 @@ from dicom_node.processes.worker_process import work_once
 from dicom_node.receive.importing import ImportCounts, ImportFailedError, import_folder
 from dicom_node.settings import Settings
 from dicom_node.values.case_history import CaseRecord, SeriesHistory
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 from dicom_node.work.lost_cases import requeue_lost_cases
+from dissm_engine.atomic_file import atomic_path
 from dissm_engine.errors import DissmError
 
 _log = structlog.get_logger()
@@ -177,7 +178,6 @@ def _copy_objects(recorder: Recorder, spool: Path, out: Path) -> None:
     for item in proven:
         target = out / item.case_id / f"{item.kind}.dcm"
         target.parent.mkdir(exist_ok=True, mode=0o700)
-        aside = target.with_suffix(".new")
-        # `copy` takes the mode along: readable by its owner only (C10).
-        shutil.copy(spool / item.path, aside)
-        aside.replace(target)
+        with atomic_path(target) as partial:
+            # `copy` takes the mode along: readable by its owner only (C10).
+            shutil.copy(spool / item.path, partial)

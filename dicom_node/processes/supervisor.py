@@ -32,7 +32,7 @@ _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 30.0
 _MAX_DOUBLINGS = 10
 _STEADY_SECONDS = 60.0
-"""A child that lived so long could work: it is restarted as if it were its first fall."""
+"""A child that lived so long could work: it is restarted as if it had failed for the first time."""
 _log = structlog.get_logger()
 
 LISTENER = "dicom_node.processes.listener_process:run_listener"
@@ -87,10 +87,10 @@ class _Child:
     """Whether the start ends where this one cannot work from its first moment."""
     process: BaseProcess | None = None
     started_at: float = 0.0
-    falls: int = 0
+    failures: int = 0
     starts: int = 0
     steady: bool = False
-    """Whether it lived for _STEADY_SECONDS before it fell."""
+    """Whether it lived for _STEADY_SECONDS before it ended."""
     backoff_until: float = field(default=0.0)
 
     def start(self) -> None:
@@ -103,15 +103,15 @@ class _Child:
         _log.info("process started", child=self.name, pid=self.process.pid)
 
     def note_end(self) -> int:
-        """Remember the fall and how long to rest; its exit code."""
+        """Note the failure and how long to wait before the next start. Returns the exit code."""
         assert self.process is not None
         code = self.process.exitcode or 0
         self.process = None
         now = time.monotonic()
         self.steady = now - self.started_at > _STEADY_SECONDS
-        self.falls = 1 if self.steady else self.falls + 1
-        rest = _FIRST_BACKOFF_SECONDS * 2 ** min(self.falls - 1, _MAX_DOUBLINGS)
-        self.backoff_until = now + min(rest, _MAX_BACKOFF_SECONDS)
+        self.failures = 1 if self.steady else self.failures + 1
+        wait = _FIRST_BACKOFF_SECONDS * 2 ** min(self.failures - 1, _MAX_DOUBLINGS)
+        self.backoff_until = now + min(wait, _MAX_BACKOFF_SECONDS)
         return code
 
 
@@ -123,8 +123,8 @@ def _keep_alive(recorder: Recorder, children: list[_Child], stop: threading.Even
                     child.start()
             elif not child.process.is_alive():
                 code = child.note_end()
-                _log.error("process ended", child=child.name, exit_code=code, falls=child.falls)
-                _record(recorder, AuditEvent.PROCESS_ENDED, child=child.name, exit_code=code, falls=child.falls)
+                _log.error("process ended", child=child.name, exit_code=code, failures=child.failures)
+                _record(recorder, AuditEvent.PROCESS_ENDED, child=child.name, exit_code=code, failures=child.failures)
                 # One that worked for long had settings that let it work: it is worth another start.
                 if code == UNUSABLE and child.essential and child.starts == 1 and not child.steady:
                     with recorder.read() as view:

@@ -51,8 +51,8 @@ class InstanceStore:
     def check_size(self, size: int) -> None:
         """Raises RefusalError(INSTANCE_TOO_LARGE) for more bytes than one image may have."""
         if self.limits is not None and size > self.limits.max_instance_mb * MEGABYTE:
-            most = self.limits.max_instance_mb
-            raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=most)
+            max_mb = self.limits.max_instance_mb
+            raise RefusalError(INSTANCE_TOO_LARGE, size_mb=size // MEGABYTE, most_mb=max_mb)
 
     def record_all(self, files: Sequence[tuple[InstanceIdentity, SpooledFile]], calling_ae: str) -> list[StoreOutcome]:
         """The rows of files that lie in the spool, all of them or none. Raises CatalogUnavailableError."""

@@ -34,13 +34,13 @@ from dicom_node.reasons import (
     RefusalError,
 )
 from dicom_node.receive.association_policy import TEMPORARY_CONGESTION, AssociationPolicy, AssociationRefusedError
-from dicom_node.receive.associations import OpenAssociations, Peer
 from dicom_node.receive.connection_filter import ConnectionFilter
 from dicom_node.receive.instance_identity import identify
 from dicom_node.receive.instance_store import MEGABYTE, InstanceStore
+from dicom_node.receive.open_associations import OpenAssociations, Peer
 from dicom_node.receive.spool import Spool
 from dicom_node.settings import ListenSettings, Settings
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 from dicom_node.values.received import AssociationEnd, InstanceIdentity, PeerIdentity
 from dicom_node.values.recorded_reason import RecordedReason
 
@@ -111,7 +111,7 @@ class StorageScp:
         return self._filter.lets_in(address, silent)
 
     def on_requested(self, request: AssociationRequest, reject: Callable[[Rejection], None]) -> None:
-        """Refuse before anything is negotiated; a disk that fills up refuses for now, the rest for good."""
+        """Refuse before anything is negotiated; a disk that fills up refuses for now, everything else for good."""
         if self._stopping.is_set():
             reject(TEMPORARY_CONGESTION)
             return

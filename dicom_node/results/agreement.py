@@ -18,7 +18,7 @@ MAX_POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class SegSurfaceAgreement:
     """Distances in mm between a mesh and the boundary of a mask.
 
     The boundary is taken as the faces between voxels inside and outside, at their centres.
@@ -28,13 +28,13 @@ class Agreement:
     """
 
     vertex_to_seg_p99: float
-    vertex_to_seg_most: float
-    seg_to_surface_most: float
-    wrong_side_most: float
+    max_vertex_to_seg: float
+    max_seg_to_surface: float
+    max_wrong_side: float
     voxel_diagonal: float
 
 
-def measure_agreement(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMesh) -> Agreement:
+def measure_agreement(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMesh) -> SegSurfaceAgreement:
     """mask: bool [K, J, I] on `grid`, not empty. mesh: closed, LPS mm."""
     body, body_grid = _cropped(mask, grid)
     faces = body_grid.to_lps(_boundary_faces(body))
@@ -44,11 +44,11 @@ def measure_agreement(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMes
     outer = ~body & ndimage.binary_dilation(body)
     deepest_outside = signed_distance_to_mesh(_thinned(_centres(inner, body_grid)), mesh).max()
     deepest_inside = -signed_distance_to_mesh(_thinned(_centres(outer, body_grid)), mesh).min()
-    return Agreement(
+    return SegSurfaceAgreement(
         vertex_to_seg_p99=float(np.percentile(to_seg, 99)),
-        vertex_to_seg_most=float(to_seg.max()),
-        seg_to_surface_most=float(to_surface.max()),
-        wrong_side_most=float(max(deepest_outside, deepest_inside, 0.0)),
+        max_vertex_to_seg=float(to_seg.max()),
+        max_seg_to_surface=float(to_surface.max()),
+        max_wrong_side=float(max(deepest_outside, deepest_inside, 0.0)),
         voxel_diagonal=float(np.linalg.norm(grid.spacing)),
     )
 

@@ -169,9 +169,9 @@ def referenced_instance(header: Dataset) -> Dataset:
     return item
 
 
-def algorithm_parameters(identity: ResultIdentity) -> str:
-    """AlgorithmParameters: the whole digest of the weights that were used."""
-    return f"bundle sha256 {identity.bundle_digest}"
+def algorithm_parameters(identity: ResultIdentity) -> dict[str, str]:
+    """For AlgorithmParameters: the whole digest of the weights that were used, and the computation's arithmetic."""
+    return {"bundle_sha256": identity.bundle_digest, "arithmetic": identity.arithmetic}
 
 
 def _scanner(source: Dataset) -> list[Dataset]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from dicom_node.reasons import SEG_NOT_ON_CT, SURFACE_BROKEN, SURFACE_NOT_ON_SEG, ProofError
-from dicom_node.results.agreement import Agreement, measure_agreement
+from dicom_node.results.agreement import SegSurfaceAgreement, measure_agreement
 from dicom_node.results.modules import PATIENT_AND_STUDY_TYPE_2
 from dicom_node.results.seg_reader import SegObject, mask_on_grid, read_seg
 from dicom_node.results.surface.reader import SurfaceObject, read_surface
@@ -53,9 +53,9 @@ def prove(stack: CtStack, delineation: Delineation, seg_path: Path, surface_path
         surface_faces=len(surface.mesh.faces),
         surface_volume_ml=surface.mesh.volume_ml,
         vertex_to_seg_p99_mm=agreement.vertex_to_seg_p99,
-        vertex_to_seg_most_mm=agreement.vertex_to_seg_most,
-        seg_to_surface_most_mm=agreement.seg_to_surface_most,
-        wrong_side_most_mm=agreement.wrong_side_most,
+        vertex_to_seg_most_mm=agreement.max_vertex_to_seg,
+        seg_to_surface_most_mm=agreement.max_seg_to_surface,
+        wrong_side_most_mm=agreement.max_wrong_side,
         allowed_mm=allowed,
     )
 
@@ -94,15 +94,15 @@ def _prove_surface(surface: SurfaceObject, stack: CtStack, mesh: TriangleMesh) -
         raise ProofError(SURFACE_BROKEN, problem="its triangles are not the engine's")
 
 
-def _prove_agreement(agreement: Agreement, allowed: float) -> None:
+def _prove_agreement(agreement: SegSurfaceAgreement, allowed: float) -> None:
     """Mesh and SEG, both as read back, describe one body.
 
     allowed: mm, the larger of the CT's and the field's voxel diagonals; neither object knows more than that.
     """
     _limit(agreement.vertex_to_seg_p99, allowed)
-    _limit(agreement.vertex_to_seg_most, SLIVER_DIAGONALS * allowed)
-    _limit(agreement.seg_to_surface_most, allowed)
-    _limit(agreement.wrong_side_most, allowed / 2)
+    _limit(agreement.max_vertex_to_seg, SLIVER_DIAGONALS * allowed)
+    _limit(agreement.max_seg_to_surface, allowed)
+    _limit(agreement.max_wrong_side, allowed / 2)
 
 
 def _prove_volume(mesh: TriangleMesh, seg_ml: float) -> None:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from dicom_node.settings import ResultSettings
 from dicom_node.values.equipment import AI_MARK, SOFTWARE_VERSION
 from dicom_node.values.results import ObjectKind
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 
 LONG_STRING = 64
 """Most characters of a DICOM LO (PS3.5 6.2)."""
@@ -21,7 +22,8 @@ class ResultIdentity:
     """Everything an object's UIDs, numbers and descriptions are made from: the same inputs give the same object.
 
     input_digest: SHA-256 over the sorted (SOP Instance UID, digest) pairs of the source images.
-    profile: canonical JSON of the settings that shape the objects, and of the mark.
+    arithmetic: what the delineation's bits depend on beside images and bundle (`Arithmetic.text`).
+    profile: canonical JSON of the settings that shape the objects, of the mark and of the arithmetic.
     created_at: the audit's time of the case, UTC; it dates the objects and is no part of their UIDs.
     mark: ACCEPT, or what the viewer is told in the series' description.
     """
@@ -31,6 +33,7 @@ class ResultIdentity:
     bundle_name: str
     bundle_version: str
     program_version: str
+    arithmetic: str
     profile: str
     created_at: datetime
     mark: Verdict
@@ -56,6 +59,7 @@ class ResultIdentity:
             "seg_frames": settings.seg_frames,
             "series_numbers": [settings.seg_series_number, settings.surface_series_number],
             "mark": chosen,
+            "arithmetic": delineation.arithmetic.text(),
         }
         profile = json.dumps(shaping, sort_keys=True)
         return ResultIdentity(
@@ -64,6 +68,7 @@ class ResultIdentity:
             delineation.bundle_name,
             delineation.bundle_version,
             SOFTWARE_VERSION,
+            delineation.arithmetic.text(),
             profile,
             _utc(created_at),
             chosen,

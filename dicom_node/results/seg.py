@@ -90,7 +90,7 @@ def _segment(identity: ResultIdentity) -> Any:
             family=modules.ALGORITHM_FAMILY,
             version=identity.algorithm_version,
             source=MANUFACTURER,
-            parameters={"bundle_sha256": identity.bundle_digest},
+            parameters=modules.algorithm_parameters(identity),
         ),
         display_color=highdicom.color.CIELabColor.from_rgb(*modules.DISPLAY_RGB),
     )

@@ -11,7 +11,8 @@ from dicom_node.results.surface.writer import write_surface
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.results import ObjectKind, WrittenObject
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 
 __all__ = ["WrittenObject", "write_results"]
 

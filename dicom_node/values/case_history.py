@@ -7,12 +7,13 @@ from datetime import datetime
 
 from dicom_node.catalog.states import CaseState, DeliveryState, SeriesState
 from dicom_node.values.evidence import Evidence
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
 from dicom_node.values.phase import Phase
 from dicom_node.values.received import Completeness
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults, ObjectKind
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
+from dissm_engine.json_value import JsonValue
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
+from dissm_engine.json_value import JsonValue
 
 MAX_SEEN_CHARACTERS = 120
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dicom_node.reasons import ALL_REASONS, plain_facts
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 from dissm_engine.errors import DissmError
 
 

@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dicom_node.values.json_value import Facts, JsonValue
+from dicom_node.values.facts import Facts
 from dicom_node.values.phase import Phase, PhaseVerdict
-from dissm_engine.delineation import Delineation, Findings, Verdict
+from dissm_engine.findings import Findings, Verdict
+from dissm_engine.json_value import JsonValue
+
+if TYPE_CHECKING:
+    # It needs torch, and the commands that only read do not.
+    from dissm_engine.delineation import Delineation
 
 
 class ObjectKind(StrEnum):
@@ -83,6 +89,7 @@ class CaseResults:
     bundle_version: str
     bundle_digest: str
     arithmetic: str = ""
+    """Empty in what releases up to 0.3.0 stored."""
 
     @staticmethod
     def of(found: Delineation, phase: PhaseVerdict, further_reasons: tuple[str, ...] = ()) -> CaseResults:
@@ -99,6 +106,7 @@ class CaseResults:
             bundle_name=found.bundle_name,
             bundle_version=found.bundle_version,
             bundle_digest=found.bundle_digest,
+            arithmetic=found.arithmetic.text(),
         )
 
     def to_json(self) -> Facts:

@@ -16,12 +16,12 @@ from dicom_node.catalog.verify import check_since_anchor
 from dicom_node.reasons import CatalogError
 from dicom_node.settings import Settings
 from dicom_node.values.case_history import time_as_text
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 
 FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
-_FALLS_MINUTES = 10
+_FAILURE_MINUTES = 10
 _MAX_RESTARTS = 1
-"""One fall in that time is survived; a process that falls again does not do its work."""
+"""One failure in that time is normal; a process that ends more often does not do its work."""
 _STUCK_ATTEMPTS = 5
 _STUCK_MINUTES = 60
 """An object that was tried so often, or has waited so long, says that its destination needs a person."""
@@ -64,7 +64,7 @@ def node_status(view: View, settings: Settings) -> NodeStatus:
     free_mb = shutil.disk_usage(settings.node.data_folder).free // 2**20
     problems = (
         *_missing(processes, settings),
-        *_falling(view),
+        *_often_restarted(view),
         *_stuck(view),
         *_disk_problem(free_mb, settings),
         *broken_chain,
@@ -102,11 +102,11 @@ def _missing(processes: tuple[ProcessStatus, ...], settings: Settings) -> list[s
     return problems
 
 
-def _falling(view: View) -> list[str]:
-    falls = unexpected_ends_since(view, audit.utc_now() - timedelta(minutes=_FALLS_MINUTES))
+def _often_restarted(view: View) -> list[str]:
+    ends = unexpected_ends_since(view, audit.utc_now() - timedelta(minutes=_FAILURE_MINUTES))
     return [
-        f"the {name} process ended {count} times in {_FALLS_MINUTES} minutes: {last_failure(view, name)}"
-        for name, count in sorted(falls.items())
+        f"the {name} process ended {count} times in {_FAILURE_MINUTES} minutes: {last_failure(view, name)}"
+        for name, count in sorted(ends.items())
         if count > _MAX_RESTARTS
     ]
 
@@ -125,8 +125,8 @@ def _stuck(view: View) -> list[str]:
 
 
 def _disk_problem(free_mb: int, settings: Settings) -> list[str]:
-    least = settings.listen.disk_watermark_mb
-    return [] if free_mb >= least else [f"{free_mb} MB are free, {least} MB are needed to receive"]
+    min_mb = settings.listen.disk_watermark_mb
+    return [] if free_mb >= min_mb else [f"{free_mb} MB are free, {min_mb} MB are needed to receive"]
 
 
 def _broken_chain(view: View, settings: Settings) -> list[str]:

@@ -26,7 +26,7 @@ class LeaseRenewer:
 
     seconds: for how long each renewal holds. Renews at a third of it, and writes changed progress once a second.
     stalled_seconds: after so long without any change of progress the lease is renewed no more, and `on_stall` is called
-    once, in the keeper's thread: the work itself hangs and hears nothing.
+    once, in the renewer's thread: the work itself hangs and hears nothing.
     cancellation: requested when the lease is lost; work that it ends leaves the context manager as LeaseLost.
     """
 
@@ -44,7 +44,7 @@ class LeaseRenewer:
         self._cancellation = cancellation or Cancellation()
         self._lost, self._over = threading.Event(), threading.Event()
         self._progress: tuple[str | None, float] = (None, 0.0)
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew_until_over, name="lease", daemon=True)
 
     def __enter__(self) -> LeaseRenewer:
         self._thread.start()
@@ -62,7 +62,7 @@ class LeaseRenewer:
         """Called by the engine (`dissm_engine.progress.Progress`)."""
         self._progress = (stage[:32], float(done))
 
-    def _keep(self) -> None:
+    def _renew_until_over(self) -> None:
         written, until = self._progress, time.monotonic() + self._seconds
         seen, seen_at = self._progress, time.monotonic()
         while not self._over.wait(min(_BEAT_SECONDS, self._seconds / 4)):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Recorder
-from dicom_node.catalog.leases import requeue_lost_cases as requeue
+from dicom_node.catalog.leases import requeue_cases
 from dicom_node.values.lease import HeldCase
 from dicom_node.work.process_identity import process_identity_from
 
 
 def requeue_lost_cases(recorder: Recorder, max_attempts: int) -> int:
     """Queue again, or park after `max_attempts`, the cases whose worker is gone or silent; how many it were."""
-    return requeue(recorder, max_attempts, is_lost)
+    return requeue_cases(recorder, max_attempts, is_lost)
 
 
 def is_lost(case: HeldCase) -> bool:

@@ -30,7 +30,7 @@ def reasons(intake: Intake, *folders: Path) -> list[str]:
     return [stack.reason_code or "ADMITTED" for stack in stacks]
 
 
-def test_an_abdominal_ct_becomes_one_queued_case_with_its_story_in_the_audit(intake: Intake, tmp_path: Path) -> None:
+def test_an_abdominal_ct_becomes_one_queued_case_with_its_history_in_the_audit(intake: Intake, tmp_path: Path) -> None:
     write_ct_series(tmp_path / "ct", BODY)
     assert reasons(intake, tmp_path / "ct") == ["ADMITTED"]
     (case,) = intake.cases()

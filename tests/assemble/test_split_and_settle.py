@@ -241,7 +241,7 @@ def test_an_open_association_that_still_sends_the_series_holds_it_open(intake: I
     assert settled_as(intake) is None
 
 
-def test_the_hard_cap_ends_the_waiting_and_calls_the_series_incomplete(intake: Intake) -> None:
+def test_max_receiving_seconds_ends_the_waiting_and_calls_the_series_incomplete(intake: Intake) -> None:
     receiving(intake, quiet_for=0.0, since=3601.0, ended=None)
     assert settled_as(intake) == "incomplete"
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.arithmetic import Arithmetic
-from dissm_engine.delineation import Delineation, Finding, Findings, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Finding, Findings, Verdict
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.surface import OrganSurface
@@ -15,7 +16,7 @@ from dissm_engine.volume import Grid, SignedDistance, Volume, axis_aligned_grid
 BUNDLE_DIGEST = "ab" * 32
 TISSUE_HU = {"liver": 105.0, "aorta": 150.0, "spleen": 115.0, "kidney": 170.0}
 """A venous phase."""
-ARITHMETIC = Arithmetic("cpu", "float32", 1, "AVX2", "0.0.0")
+ARITHMETIC = Arithmetic("cpu", "float32", 1, "AVX2", ("torch 0.0.0",))
 
 
 def ellipsoid_delineation(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from dicom_node.catalog.states import CaseEvent
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.catalog.verify import ChainVerdict, anchor_head, read_anchor, verify
 from dicom_node.reasons import CatalogError, CatalogUnavailableError
-from dicom_node.values.json_value import Facts
+from dicom_node.values.facts import Facts
 from tests.builders.rows import changed_rows, rows
 
 EVENTS = list(CaseEvent)[:10]
@@ -151,6 +153,20 @@ def test_the_anchor_follows_the_chain(file: Path, anchor: Path) -> None:
     assert found is not None
     assert (found.id, found.hash) == (12, head.hash)
     assert [each.name for each in anchor.parent.glob("audit.*")] == ["audit.head"]
+
+
+def test_the_anchor_and_its_name_are_flushed_to_the_disk(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, flushed = file.with_name("audit.head"), []
+    flush = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    anchor_head(Catalog(sqlite_url(file)).acting_as("test"), where)
+    assert flushed == [False, True]
+    assert stat.S_IMODE(where.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("damage", ["DELETE FROM audit WHERE id > 7", "UPDATE audit SET event = 'OTHER' WHERE id = 12"])

@@ -23,7 +23,7 @@ from dicom_node.deliver.outbox import queue_proven
 from dicom_node.processes.worker_process import work_once
 from dicom_node.settings import Settings, load_settings
 from dissm_engine.bundle import Bundle
-from dissm_engine.delineation import Verdict
+from dissm_engine.findings import Verdict
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake, free_port
@@ -118,15 +118,15 @@ def test_looking_makes_no_database(tmp_path: Path, settings_file: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_show_tells_the_whole_story_of_a_case(settings_file: Path, intake: Intake) -> None:
+def test_show_tells_the_whole_history_of_a_case(settings_file: Path, intake: Intake) -> None:
     work_once(intake.settings, intake.catalog.acting_as("worker-1"), EllipsoidEngine())
     case = only_case(intake)
-    story = answered(settings_file, "show", case.id)
-    assert isinstance(story, dict)
-    assert story["state"] == "PROVEN"
-    assert [item["kind"] for item in story["objects"]] == ["seg", "surface"]
+    shown = answered(settings_file, "show", case.id)
+    assert isinstance(shown, dict)
+    assert shown["state"] == "PROVEN"
+    assert [item["kind"] for item in shown["objects"]] == ["seg", "surface"]
     assert {"INSTANCE_STORED", "QUIET", "CREATED", "LEASED", "OBJECTS_PROVEN"} <= {
-        row["event"] for row in story["audit"]
+        row["event"] for row in shown["audit"]
     }
     shown = run(settings_file, "show", case.id).output
     for word in (case.id, "PROVEN", "volume_ml", "geometry", "seg_frames", "OBJECTS_PROVEN"):
@@ -139,8 +139,8 @@ def test_cases_and_explain_say_reason_and_rule(settings_file: Path, intake: Inta
     (line,) = answered(settings_file, "cases")  # type: ignore[misc]
     assert (line["state"], line["reason_code"]) == ("HELD", "RESULT_REJECTED")
     assert "the engine does not trust its result" in line["reason"]
-    story = answered(settings_file, "explain", line["series_instance_uid"])
-    (stack,) = story["stacks"]  # type: ignore[index]
+    shown = answered(settings_file, "explain", line["series_instance_uid"])
+    (stack,) = shown["stacks"]  # type: ignore[index]
     assert stack["admitted"]
     assert {"rule", "outcome", "seen"} <= set(stack["evidence"][0])
     assert "geometry" in run(settings_file, "explain", line["series_instance_uid"]).output

@@ -14,7 +14,8 @@ from dicom_node.processes.offline import OfflineReport, process_folders
 from dicom_node.receive.importing import ImportCounts
 from dicom_node.settings import Settings
 from dicom_node.values.case_history import CaseRecord
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 from dissm_engine.progress import Cancellation, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine

@@ -56,16 +56,21 @@ def test_at_80_columns_every_name_is_whole_and_on_one_line(intake: Intake) -> No
     console = narrow()
     with rows(intake.catalog) as session:
         (line,) = newest_cases(View(session), 10)
-        story = case_history(View(session), line.id)
+        shown = case_history(View(session), line.id)
         series = newest_series(View(session), 10)
         reason = RecordedReason("A_CODE_OF_ANOTHER_RELEASE_" * 8)
         show.print_cases(console, [replace(line, state=CaseState.RUNNING, stage="refine", reason=reason)])
-        show.print_case(console, story)
+        show.print_case(console, shown)
         show.print_series_lines(console, series)
-        show.print_series(console, series_history(View(session), story.series.series_instance_uid))
+        show.print_series(console, series_history(View(session), shown.series.series_instance_uid))
     output = printed(console)
-    names = [line.id, time_as_text(line.changed_at), story.bundle_digest, *(one.series_instance_uid for one in series)]
-    names += [name for item in story.objects for name in (item.sop_instance_uid, item.path)]
+    names = [
+        line.id,
+        time_as_text(line.changed_at),
+        shown.bundle_digest,
+        *(one.series_instance_uid for one in series),
+    ]
+    names += [name for item in shown.objects for name in (item.sop_instance_uid, item.path)]
     for name in names:
         assert name in output
 
@@ -80,9 +85,9 @@ def test_the_list_of_series_names_the_refused_one_with_its_reason(intake: Intake
 def test_the_audit_s_subjects_are_what_explain_takes(intake: Intake) -> None:
     console = narrow()
     with rows(intake.catalog) as session:
-        story = series_history(View(session), newest_series(View(session), 1)[0].series_instance_uid)
-    show.print_audit(console, story.audit)
-    assert f"series {story.series.series_instance_uid}" in printed(console)
+        shown = series_history(View(session), newest_series(View(session), 1)[0].series_instance_uid)
+    show.print_audit(console, shown.audit)
+    assert f"series {shown.series.series_instance_uid}" in printed(console)
 
 
 def test_a_rule_s_name_is_no_markup() -> None:

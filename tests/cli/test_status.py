@@ -31,7 +31,7 @@ def fall(intake: Intake, child: str, times: int) -> None:
         with intake.catalog.acting_as(child).write() as tx:
             record_process_failure(tx, "GaiError", None)
         with intake.catalog.acting_as("supervisor").write() as tx:
-            record_node_event(tx, AuditEvent.PROCESS_ENDED, child=child, exit_code=1, falls=number + 1)
+            record_node_event(tx, AuditEvent.PROCESS_ENDED, child=child, exit_code=1, failures=number + 1)
 
 
 def status(intake: Intake) -> NodeStatus:
@@ -39,7 +39,7 @@ def status(intake: Intake) -> NodeStatus:
         return node_status(View(session), intake.settings)
 
 
-def test_a_process_that_falls_again_and_again_is_a_problem_though_it_beats(beating: Intake) -> None:
+def test_a_process_that_ends_again_and_again_is_a_problem_though_it_beats(beating: Intake) -> None:
     fall(beating, "control", times=3)
     assert status(beating).problems == ("the control process ended 3 times in 10 minutes: GaiError",)
     assert not status(beating).healthy
@@ -51,7 +51,7 @@ def test_one_fall_that_was_survived_is_no_problem(beating: Intake) -> None:
     assert status(beating).problems == ()
 
 
-def test_falls_of_long_ago_are_no_problem(beating: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_of_long_ago_are_no_problem(beating: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     now = audit.utc_now()
     with monkeypatch.context() as past:
         past.setattr(audit, "utc_now", lambda: now.replace(year=now.year - 1, day=1))

@@ -167,8 +167,8 @@ def deliver_round(catalog: Catalog, settings: Settings) -> Counter[DeliveryEvent
     return outcomes
 
 
-def end_rest(catalog: Catalog) -> None:
-    """As if the rest of every destination were over."""
+def end_backoff(catalog: Catalog) -> None:
+    """As if the back-off of every delivery were over."""
     with changed_rows(catalog) as session:
         for row in session.scalars(select(Delivery)):
             row.next_attempt_at -= timedelta(days=365)

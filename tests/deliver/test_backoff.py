@@ -8,13 +8,13 @@ from dicom_node.deliver.store_status import DeliveryEvent, result_of_status
 from tests.deliver.destinations import destination
 
 
-def test_the_rest_doubles_and_is_capped() -> None:
+def test_the_backoff_doubles_and_is_capped() -> None:
     pacs = destination(104, first_retry_seconds=10, max_retry_seconds=60)
     assert [backoff_after(n, pacs, chance=0).total_seconds() for n in (1, 2, 3, 4, 5)] == [10, 20, 40, 60, 60]
 
 
 @given(attempts=st.integers(1, 10**9), chance=st.floats(0, 1))
-def test_the_rest_is_never_longer_than_the_cap_and_never_nothing(attempts: int, chance: float) -> None:
+def test_the_backoff_is_never_longer_than_its_limit_and_never_nothing(attempts: int, chance: float) -> None:
     pacs = destination(104, first_retry_seconds=10, max_retry_seconds=1800)
     assert 7.5 <= backoff_after(attempts, pacs, chance).total_seconds() <= 1800
 

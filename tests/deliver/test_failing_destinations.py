@@ -30,7 +30,7 @@ from tests.deliver.destinations import (
     deliver_round,
     deliveries,
     destination,
-    end_rest,
+    end_backoff,
     free_port,
     proven_case,
     settings_for,
@@ -60,7 +60,7 @@ def test_an_object_that_breaks_every_association_does_not_keep_the_others_back(
         deliver_round(catalog, settings)
         assert case_state(catalog, other) == CaseState.DELIVERED
         for _ in range(3):
-            end_rest(catalog)
+            end_backoff(catalog)
             deliver_round(catalog, settings)
     assert pacs.received.count(breaking[0]) == 3
     assert case_state(catalog, case) == CaseState.HELD
@@ -75,7 +75,7 @@ def test_an_object_that_failed_goes_behind_those_that_did_not(catalog: Catalog, 
         deliver_round(catalog, settings)
         proven_case(catalog, settings, kinds=("seg",))
         queue_proven(catalog.acting_as("test"), settings.destinations)
-        end_rest(catalog)
+        end_backoff(catalog)
         deliver_round(catalog, settings)
     with rows(catalog) as session:
         uid = session.scalar(select(ResultObject.sop_instance_uid).where(ResultObject.case_id == failing))
@@ -88,7 +88,7 @@ def test_answered_failures_end_with_a_held_case_and_the_last_answer(catalog: Cat
         case = proven_case(catalog, settings, kinds=("seg",))
         for _ in range(5):
             deliver_round(catalog, settings)
-            end_rest(catalog)
+            end_backoff(catalog)
     assert len(pacs.received) == 3
     assert case_state(catalog, case) == CaseState.HELD
     (row,) = deliveries(catalog, case)
@@ -100,13 +100,13 @@ def test_a_destination_that_cannot_be_reached_is_tried_without_limit(catalog: Ca
     case = proven_case(catalog, settings, kinds=("seg",))
     for _ in range(5):
         deliver_round(catalog, settings)
-        end_rest(catalog)
+        end_backoff(catalog)
     assert case_state(catalog, case) == CaseState.DELIVERING
     assert [row.attempts for row in deliveries(catalog, case)] == [5]
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "two..dots"])
-def test_a_host_that_does_not_resolve_lets_the_destination_rest(catalog: Catalog, tmp_path: Path, host: str) -> None:
+def test_a_host_that_does_not_resolve_lets_the_destination_wait(catalog: Catalog, tmp_path: Path, host: str) -> None:
     settings = settings_for(tmp_path, destination(104, host=host))
     case = proven_case(catalog, settings)
     assert deliver_round(catalog, settings) == {DeliveryEvent.TRY_AGAIN: 2}
@@ -127,7 +127,7 @@ def test_status_names_a_destination_that_gets_nothing(catalog: Catalog, tmp_path
     proven_case(catalog, settings)
     for attempts in range(1, 6):
         deliver_round(catalog, settings)
-        end_rest(catalog)
+        end_backoff(catalog)
         with rows(catalog) as session:
             problems = [said for said in node_status(View(session), settings).problems if "archive" in said]
         assert bool(problems) == (attempts == 5)
@@ -152,11 +152,11 @@ class _DeafPeer(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.door = socket.create_server(("127.0.0.1", 0))
-        self.port, self.over = self.door.getsockname()[1], threading.Event()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port, self.over = self.listening.getsockname()[1], threading.Event()
 
     def run(self) -> None:
-        plug, _ = self.door.accept()
+        plug, _ = self.listening.accept()
         with plug:
             request = A_ASSOCIATE_RQ()
             request.decode(_pdu(plug))
@@ -165,7 +165,7 @@ class _DeafPeer(threading.Thread):
 
     def close(self) -> None:
         self.over.set()
-        self.door.close()
+        self.listening.close()
 
 
 def _pdu(plug: socket.socket) -> bytes:

@@ -33,7 +33,7 @@ from tests.deliver.destinations import (
     deliver_round,
     deliveries,
     destination,
-    end_rest,
+    end_backoff,
     free_port,
     proven_case,
     settings_for,
@@ -84,7 +84,7 @@ def test_a_refusal_for_good_is_not_retried_and_holds_the_case(catalog: Catalog, 
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
         deliver_round(catalog, settings)
-        end_rest(catalog)
+        end_backoff(catalog)
         deliver_round(catalog, settings)
     assert len(pacs.received) == 2
     assert case_state(catalog, case) == CaseState.HELD
@@ -128,7 +128,7 @@ def test_a_transient_failure_is_retried_until_it_goes(catalog: Catalog, tmp_path
         assert deliver_round(catalog, settings)[DeliveryEvent.TRY_AGAIN] == 2
         assert case_state(catalog, case) == CaseState.DELIVERING
         assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 0, "it rests before it is tried again"
-        end_rest(catalog)
+        end_backoff(catalog)
         assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 2
     assert case_state(catalog, case) == CaseState.DELIVERED
 
@@ -151,12 +151,12 @@ def test_a_destination_that_is_down_gets_everything_in_order_when_it_is_up_again
     settings = settings_for(tmp_path, destination(port))
     first = proven_case(catalog, settings)
     deliver_round(catalog, settings)
-    rest = deliveries(catalog, first)[0].next_attempt_at - audit.utc_now()
-    assert 6 < rest.total_seconds() <= 10
+    backoff = deliveries(catalog, first)[0].next_attempt_at - audit.utc_now()
+    assert 6 < backoff.total_seconds() <= 10
     second = proven_case(catalog, settings)
     with storage_scp(port=port) as pacs:
         assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 0, "nothing overtakes what waits"
-        end_rest(catalog)
+        end_backoff(catalog)
         assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 4
     wanted = [row.object.sop_instance_uid for case in (first, second) for row in _with_objects(catalog, case)]
     assert pacs.received == wanted
@@ -203,7 +203,7 @@ def test_an_answer_that_never_came_is_sent_again_under_the_same_uid(catalog: Cat
         case = proven_case(catalog, settings, kinds=("seg",))
         assert deliver_round(catalog, settings)[DeliveryEvent.TRY_AGAIN] == 1
         assert "unknown" in str(deliveries(catalog, case)[0].last_error)
-        end_rest(catalog)
+        end_backoff(catalog)
         assert deliver_round(catalog, settings)[DeliveryEvent.DELIVERED] == 1
     assert len(set(pacs.received)) == 1
     assert case_state(catalog, case) == CaseState.DELIVERED
@@ -216,7 +216,7 @@ def test_one_destination_refuses_and_the_other_still_gets_its_objects(catalog: C
         case = proven_case(catalog, settings)
         deliver_round(catalog, settings)
         assert case_state(catalog, case) == CaseState.DELIVERING, "one destination is still owed its objects"
-        end_rest(catalog)
+        end_backoff(catalog)
         with storage_scp(port=port) as late:
             deliver_round(catalog, settings)
     assert len(late.received) == 2
@@ -266,7 +266,7 @@ def test_the_outbox_survives_a_restart(catalog: Catalog, tmp_path: Path) -> None
     deliver_round(catalog, settings)
     catalog.close()
     reopened = open_catalog(catalog.url)
-    end_rest(reopened)
+    end_backoff(reopened)
     with storage_scp(port=port):
         assert deliver_round(reopened, settings)[DeliveryEvent.DELIVERED] == 2
     assert [row.attempts for row in deliveries(reopened, case)] == [2, 2]

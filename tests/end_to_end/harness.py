@@ -25,7 +25,7 @@ from tests.builders.rows import rows
 from tests.conftest import ROOT
 from tests.thirdparty import need
 
-MOST_SECONDS = 120.0
+MAX_SECONDS = 120.0
 
 
 @dataclass
@@ -109,7 +109,7 @@ max_retry_seconds = 1
             [storescu, "-R", "+sd", "+r", "-aec", "DISSM", "127.0.0.1", str(self.port), folder],
             check=True,
             capture_output=True,
-            timeout=MOST_SECONDS,
+            timeout=MAX_SECONDS,
             env={**os.environ, "TCP_NODELAY": "1"},
         )
 
@@ -125,14 +125,14 @@ max_retry_seconds = 1
     def case_states(self) -> list[CaseState]:
         return [case.state for case in self.rows(Case)]
 
-    def wait(self, holds: Callable[[], bool], what: str, seconds: float = MOST_SECONDS) -> None:
+    def wait(self, holds: Callable[[], bool], what: str, seconds: float = MAX_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
-            assert time.monotonic() < deadline, f"did not come: {what}; {self.story()}"
-            assert self.process is None or self.process.poll() is None, f"the node ended: {self.story()}"
+            assert time.monotonic() < deadline, f"did not come: {what}; {self.report()}"
+            assert self.process is None or self.process.poll() is None, f"the node ended: {self.report()}"
             time.sleep(0.05)
 
-    def wait_for(self, *states: CaseState, seconds: float = MOST_SECONDS) -> None:
+    def wait_for(self, *states: CaseState, seconds: float = MAX_SECONDS) -> None:
         """Until the cases are in exactly these states."""
         self.wait(lambda: sorted(self.case_states()) == sorted(states), f"cases {states}", seconds)
 
@@ -143,7 +143,7 @@ max_retry_seconds = 1
         with rows(self.catalog) as session:
             return verify(View(session), read_anchor(self.settings.node.audit_anchor)).untouched
 
-    def story(self) -> str:
+    def report(self) -> str:
         """What a failed test prints."""
         log = (self.folder / "node.log").read_text(errors="replace")[-3000:]
         series = [(row.state, row.reason_code) for row in self.rows(Series)]

@@ -52,4 +52,6 @@ def test_a_scan_without_a_liver_is_refused_as_such(
     settings = Settings.model_validate({"admit": {"phase": "any"}})
     report = process_folders([tmp_path / "ct"], tmp_path / "out", settings, load=engine, watch=lambda _: None)
     (case,) = report.cases
-    assert (case["state"], case["reason_code"]) == ("REFUSED", "NO_LIVER"), case
+    assert case.state == "REFUSED", case
+    assert case.reason is not None
+    assert case.reason.code == "NO_LIVER"

@@ -15,14 +15,15 @@ import SimpleITK as sitk
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.assemble.volume import read_volume
-from dicom_node.catalog.database import View, open_existing
+from dicom_node.catalog.database import open_existing
 from dicom_node.catalog.histories import case_history
 from dicom_node.processes.offline import OfflineReport, process_folders
 from dicom_node.processes.worker_process import load_engine
 from dicom_node.settings import Settings
+from dicom_node.values.case_history import CaseRecord, SeriesRecord
+from dicom_node.values.results import FindingRecord
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import derived_uid, oriented, tilted, write_ct_series
-from tests.builders.rows import rows
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +32,9 @@ pytestmark = pytest.mark.slow
 class Ending:
     """How one series ended. case: None where it was not admitted. findings: by name, none where nothing was found."""
 
-    series: Mapping[str, Any]
-    case: Mapping[str, Any] | None
-    findings: Mapping[str, Mapping[str, Any]]
+    series: SeriesRecord
+    case: CaseRecord | None
+    findings: Mapping[str, FindingRecord]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def end(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ending]:
         report = processed(folder, out, load, **tables)
         assert len(report.series) == 1
         case = report.cases[0] if report.cases else None
-        return Ending(report.series[0], case, findings_of(out, case["case"]) if case else {})
+        return Ending(report.series[0].series, case, findings_of(out, case.id) if case else {})
 
     run.load = load  # type: ignore[attr-defined]
     return run
@@ -63,13 +64,17 @@ def processed(folder: Path, out: Path, load: Any, **tables: Any) -> OfflineRepor
     return report
 
 
-def findings_of(out: Path, case: str) -> dict[str, Mapping[str, Any]]:
+def findings_of(out: Path, case: str) -> dict[str, FindingRecord]:
     """What the engine noticed, as `dissm-node show` tells it."""
     catalog = open_existing(out / "audit.sqlite")
-    with rows(catalog) as session:
-        results = case_history(View(session), case)["results"] or {}
+    with catalog.read() as view:
+        results = case_history(view, case).results
     catalog.close()
-    return {item["name"]: item for item in results.get("findings", {}).get("items", ())}
+    return {item.name: item for item in results.findings} if results else {}
+
+
+def code_of(case: CaseRecord) -> str | None:
+    return case.reason.code if case.reason else None
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +104,12 @@ def copied(files: list[Path], target: Path) -> Path:
 
 
 def is_delivered_venous(ending: Ending) -> bool:
-    return ending.case is not None and ending.case["state"] == "PROVEN" and ending.case["phase"] == "venous"
+    return ending.case is not None and ending.case.state == "PROVEN" and ending.case.phase == "venous"
 
 
 def says_that_the_liver_was_cut(ending: Ending) -> bool:
     cut = ending.findings["cut_share"]
-    return cut["remarkable"] and cut["value"] > cut["high"]
+    return cut.remarkable and cut.value is not None and cut.high is not None and cut.value > cut.high
 
 
 def test_hcc_048_is_admitted_as_venous_and_delineated(original: Ending) -> None:
@@ -112,7 +117,7 @@ def test_hcc_048_is_admitted_as_venous_and_delineated(original: Ending) -> None:
     assert not says_that_the_liver_was_cut(original)
     assert original.case is not None
     # By eye, slice by slice: docs/pictures/hcc_048.png. Leaks into spleen or stomach gave 1700 ml and more.
-    assert 1350 < original.case["volume_ml"] < 1650
+    assert 1350 < original.case.volume_ml < 1650
 
 
 def test_of_two_phases_under_one_series_uid_the_portal_one_is_delineated_and_the_arterial_refused(
@@ -120,16 +125,16 @@ def test_of_two_phases_under_one_series_uid_the_portal_one_is_delineated_and_the
 ) -> None:
     report = processed(hcc_002, tmp_path / "out", end.load)  # type: ignore[attr-defined]
     assert len(report.series) == 1
-    stacks = {stack["label"]: stack for stack in report.series[0]["stacks"]}
+    stacks = {history.stack.label: history for history in report.series[0].stacks}
     assert len(stacks) == 2
-    by_label = {label: stack["cases"][0] for label, stack in stacks.items() if stack["cases"]}
+    by_label = {label: history.cases[0] for label, history in stacks.items() if history.cases}
     arterial = next(case for label, case in by_label.items() if "1" in label)
     portal = next(case for label, case in by_label.items() if "2" in label)
-    assert portal["state"] == "PROVEN"
-    assert portal["phase"] == "venous"
-    assert arterial["state"] == "REFUSED"
-    assert arterial["reason_code"] == "PHASE_NOT_VENOUS"
-    assert all(tissue in arterial["reason"] for tissue in ("aorta", "liver"))
+    assert portal.state == "PROVEN"
+    assert portal.phase == "venous"
+    assert arterial.state == "REFUSED"
+    assert code_of(arterial) == "PHASE_NOT_VENOUS"
+    assert all(tissue in str(arterial.reason) for tissue in ("aorta", "liver"))
 
 
 def test_three_slices_missing_in_the_middle_are_a_gap(
@@ -138,7 +143,7 @@ def test_three_slices_missing_in_the_middle_are_a_gap(
     files = by_height(hcc_048)
     ending = end(copied(files[:40] + files[43:], tmp_path / "gap"))
     assert ending.case is None
-    assert ending.series["reason_code"] == "GEOMETRY_GAP"
+    assert ending.series.reason_code == "GEOMETRY_GAP"
 
 
 def test_a_liver_cut_at_the_top_is_delineated_closed_and_reviewed(
@@ -147,8 +152,8 @@ def test_a_liver_cut_at_the_top_is_delineated_closed_and_reviewed(
     files = by_height(hcc_048)
     ending = end(copied(files[:-25], tmp_path / "cut"))
     assert ending.case is not None
-    assert ending.case["state"] == "PROVEN"
-    assert ending.case["verdict"] == "REVIEW"
+    assert ending.case.state == "PROVEN"
+    assert ending.case.verdict == "REVIEW"
     assert says_that_the_liver_was_cut(ending)
 
 
@@ -159,7 +164,7 @@ def test_three_slices_missing_at_the_top_end_like_the_whole(
     assert is_delivered_venous(ending)
     assert ending.case is not None
     assert original.case is not None
-    assert ending.case["volume_ml"] == pytest.approx(original.case["volume_ml"], rel=0.03)
+    assert ending.case.volume_ml == pytest.approx(original.case.volume_ml, rel=0.03)
 
 
 def test_every_second_slice_gives_the_same_volume(
@@ -169,7 +174,7 @@ def test_every_second_slice_gives_the_same_volume(
     assert is_delivered_venous(ending)
     assert ending.case is not None
     assert original.case is not None
-    assert ending.case["volume_ml"] == pytest.approx(original.case["volume_ml"], rel=0.03)
+    assert ending.case.volume_ml == pytest.approx(original.case.volume_ml, rel=0.03)
 
 
 @pytest.mark.parametrize("orientation", ["sagittal", "coronal", "feet_first"])
@@ -182,7 +187,7 @@ def test_another_stacking_of_the_same_voxels_gives_the_same_volume(
     assert is_delivered_venous(ending)
     assert ending.case is not None
     assert original.case is not None
-    assert ending.case["volume_ml"] == pytest.approx(original.case["volume_ml"], rel=0.03)
+    assert ending.case.volume_ml == pytest.approx(original.case.volume_ml, rel=0.03)
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
@@ -198,7 +203,7 @@ def test_a_compressed_copy_gives_the_very_same_volume(
     ending = end(target)
     assert ending.case is not None
     assert original.case is not None
-    assert ending.case["volume_ml"] == original.case["volume_ml"]
+    assert ending.case.volume_ml == original.case.volume_ml
 
 
 def test_a_gantry_tilt_is_refused_unless_the_site_lets_it_be_resampled(
@@ -208,12 +213,12 @@ def test_a_gantry_tilt_is_refused_unless_the_site_lets_it_be_resampled(
     write_ct_series(tmp_path / "tilt", tilted(rows, 10), name="tilt", study="tilt")
     refused = end(tmp_path / "tilt")
     assert refused.case is None
-    assert refused.series["reason_code"] == "GANTRY_TILT"
+    assert refused.series.reason_code == "GANTRY_TILT"
     resampled = end(tmp_path / "tilt", assemble={"gantry_tilt": "resample"})
     assert resampled.case is not None
     assert original.case is not None
-    assert resampled.case["state"] == "PROVEN"
-    assert resampled.case["volume_ml"] == pytest.approx(original.case["volume_ml"], rel=0.05)
+    assert resampled.case.state == "PROVEN"
+    assert resampled.case.volume_ml == pytest.approx(original.case.volume_ml, rel=0.05)
 
 
 def test_without_a_frame_of_reference_nothing_can_be_placed(
@@ -227,7 +232,7 @@ def test_without_a_frame_of_reference_nothing_can_be_placed(
         image.save_as(target / path.name)
     ending = end(target)
     assert ending.case is None
-    assert ending.series["reason_code"] == "NO_FRAME_OF_REFERENCE"
+    assert ending.series.reason_code == "NO_FRAME_OF_REFERENCE"
 
 
 def test_an_unenhanced_ct_is_refused_by_default_and_reviewed_where_the_site_takes_any_phase(
@@ -248,11 +253,11 @@ def test_an_unenhanced_ct_is_refused_by_default_and_reviewed_where_the_site_take
     )
     refused = end(tmp_path / "plain")
     assert refused.case is not None
-    assert refused.case["state"] == "REFUSED"
-    assert refused.case["reason_code"] == "PHASE_NOT_VENOUS"
+    assert refused.case.state == "REFUSED"
+    assert code_of(refused.case) == "PHASE_NOT_VENOUS"
     taken = end(tmp_path / "plain", admit={"phase": "any"})
     assert taken.case is not None
-    assert taken.case["state"] == "PROVEN"
-    assert taken.case["verdict"] == "REVIEW"
+    assert taken.case.state == "PROVEN"
+    assert taken.case.verdict == "REVIEW"
     # Its field of view ends within the liver.
     assert says_that_the_liver_was_cut(taken)

@@ -18,7 +18,7 @@ from sqlalchemy import select, text
 
 from dicom_node.catalog.tables import Association
 from dicom_node.dicom.storage_server import Connection
-from dicom_node.receive.associations import OpenAssociations, Peer
+from dicom_node.receive.open_associations import OpenAssociations, Peer
 from dicom_node.receive.storage_scp import StorageScp
 from dicom_node.values.received import PeerIdentity
 from tests.builders.ct_series import abdomen, write_ct_series
@@ -150,10 +150,10 @@ def associate_request() -> bytes:
     context = build_context(CT)
     context.context_id = 1
     asked.presentation_context_definition_list = [context]
-    longest, program = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    longest.maximum_length_received = 16382
+    max_length, program = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    max_length.maximum_length_received = 16382
     program.implementation_class_uid = "1.2.3.4"
-    asked.user_information = [longest, program]
+    asked.user_information = [max_length, program]
     request = A_ASSOCIATE_RQ()
     request.from_primitive(asked)
     return bytes(request.encode())

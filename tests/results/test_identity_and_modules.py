@@ -23,7 +23,8 @@ from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
 from dicom_node.values import equipment
 from dicom_node.values.results import ObjectKind
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.result_case import CREATED_AT, INPUT_DIGEST, ResultCase, case_in_memory, written_case
@@ -66,11 +67,12 @@ def test_uids_do_not_depend_on_the_clock(delineation: Delineation) -> None:
     assert uids(later) == uids(identity_of(delineation))
 
 
-def test_other_inputs_weights_program_profile_or_mark_give_other_uids(delineation: Delineation) -> None:
+def test_other_inputs_weights_arithmetic_program_profile_or_mark_give_other_uids(delineation: Delineation) -> None:
     usual = identity_of(delineation)
     others = [
         identity_of(delineation, input_digest="ef" * 32),
         identity_of(replace(delineation, bundle_digest="01" * 32)),
+        identity_of(replace(delineation, arithmetic=replace(delineation.arithmetic, threads=2))),
         replace(usual, program_version="9.9.9"),
         identity_of(delineation, settings=ResultSettings(seg_frames="liver")),
         identity_of(delineation, settings=ResultSettings(seg_series_number=77)),
@@ -295,6 +297,18 @@ def test_the_loop_guard_s_marks_and_the_weights_digest_are_on_both_objects(tmp_p
         assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "10200004"
         assert segment.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "123037004"
         assert segment.SegmentAlgorithmType == "AUTOMATIC"
+
+
+def test_the_weights_digest_and_the_arithmetic_are_in_both_objects_in_the_same_words(tmp_path: Path) -> None:
+    case = case_in_memory(tmp_path, SMALL)
+    seg, surface = both(case)
+    reference = surface.SegmentSequence[0].ReferencedSurfaceSequence[0]
+    said = {
+        seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters,
+        reference.SegmentSurfaceGenerationAlgorithmIdentificationSequence[0].AlgorithmParameters,
+    }
+    found = case.delineation
+    assert said == {f"bundle_sha256={found.bundle_digest},arithmetic={found.arithmetic.text()}"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from dicom_node.catalog.database import Recorder
 from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_until_stopped
 from dicom_node.settings import Settings
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
+from dissm_engine.findings import Verdict
 from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine

@@ -227,11 +227,11 @@ def test_only_a_case_that_ended_badly_can_be_retried(catalog: Catalog, state: Ca
         retry_case(catalog.acting_as("test"), "absent")
 
 
-def test_the_keeper_renews_a_short_lease_and_writes_progress(catalog: Catalog) -> None:
+def test_a_lease_renewer_renews_a_short_lease_and_writes_progress(catalog: Catalog) -> None:
     add_case(catalog)
     lease = taken(catalog, ELSEWHERE, seconds=5.0)
-    with LeaseRenewer(catalog.acting_as("test"), lease, 5.0) as keeper:
-        keeper.progress("refine", 0.25)
+    with LeaseRenewer(catalog.acting_as("test"), lease, 5.0) as renewer:
+        renewer.progress("refine", 0.25)
         time.sleep(7.0)
         assert requeue_lost_cases(catalog.acting_as("control"), 3) == 0
         case = case_of(catalog, lease.case_id)
@@ -244,9 +244,9 @@ def test_a_lease_is_kept_while_progress_changes_and_no_longer(catalog: Catalog) 
     add_case(catalog)
     lease, stalled = taken(catalog, seconds=60.0), threading.Event()
     cancellation, recorder = Cancellation(), catalog.acting_as("test")
-    with LeaseRenewer(recorder, lease, 60.0, 4.0, on_stall=stalled.set, cancellation=cancellation) as keeper:
+    with LeaseRenewer(recorder, lease, 60.0, 4.0, on_stall=stalled.set, cancellation=cancellation) as renewer:
         for step in range(12):
-            keeper.progress("refine", step / 12)
+            renewer.progress("refine", step / 12)
             time.sleep(0.5)
         assert not stalled.is_set()
         assert stalled.wait(20)
@@ -274,11 +274,11 @@ def test_the_engine_is_stopped_when_its_case_is_taken_away(
     cancellation = Cancellation()
 
     def take_away_and_go_on() -> None:
-        with LeaseRenewer(catalog.acting_as("test"), lease, 1.0, cancellation=cancellation) as keeper:
-            keeper.progress("pose", 0.1)
+        with LeaseRenewer(catalog.acting_as("test"), lease, 1.0, cancellation=cancellation) as renewer:
+            renewer.progress("pose", 0.1)
             with changed_rows(catalog) as session:
                 change(session, session.get_one(Case, lease.case_id))
-            go_on(Monitor(keeper.progress, cancellation), seconds=10)
+            go_on(Monitor(renewer.progress, cancellation), seconds=10)
 
     with pytest.raises(LeaseLost):
         take_away_and_go_on()
@@ -296,5 +296,5 @@ def test_work_that_is_cancelled_while_the_lease_holds_is_not_called_a_lost_lease
     add_case(catalog)
     lease, cancellation, recorder = taken(catalog), Cancellation(), catalog.acting_as("test")
     cancellation.request()
-    with pytest.raises(DelineationCancelled), LeaseRenewer(recorder, lease, 60.0, cancellation=cancellation) as keeper:
-        go_on(Monitor(keeper.progress, cancellation), seconds=10)
+    with pytest.raises(DelineationCancelled), LeaseRenewer(recorder, lease, 60.0, cancellation=cancellation) as renewer:
+        go_on(Monitor(renewer.progress, cancellation), seconds=10)

@@ -17,8 +17,9 @@ from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_once
 from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
-from dissm_engine.delineation import Delineation, Verdict
+from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_SURFACE, DelineationError
+from dissm_engine.findings import Verdict
 from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
@@ -170,7 +171,7 @@ def test_a_case_whose_lease_could_not_be_renewed_is_given_back_since_its_process
     tmp_path: Path, images: Path
 ) -> None:
     intake = queued(tmp_path, images)
-    # What the keeper does when the database took no renewal for too long; the row is still this process's.
+    # What the lease renewer does when the database took no renewal for too long; the row is still this process's.
     assert work_once(
         intake.settings, intake.catalog.acting_as("worker-1"), RaisingEngine(LeaseLost(LEASE_LOST, case="this"))
     )

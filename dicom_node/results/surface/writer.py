@@ -120,5 +120,7 @@ def _generation_algorithm(identity: ResultIdentity) -> Dataset:
     algorithm.AlgorithmFamilyCodeSequence = [CodedConcept.from_code(modules.ALGORITHM_FAMILY)]
     algorithm.AlgorithmName = modules.ALGORITHM_NAME
     algorithm.AlgorithmVersion = identity.algorithm_version
-    algorithm.AlgorithmParameters = modules.algorithm_parameters(identity)
+    # As highdicom writes it into the SEG.
+    parameters = modules.algorithm_parameters(identity)
+    algorithm.AlgorithmParameters = ",".join(f"{name}={value}" for name, value in parameters.items())
     return algorithm

@@ -6,6 +6,7 @@ import json
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0003"
 down_revision = "0002"
@@ -36,13 +37,23 @@ def _carry_images_over() -> None:
     connection = op.get_bind()
     target = sa.table("stack_images", sa.column("stack_id"), sa.column("position"), sa.column("instance_id"))
     for stack_id, stored in connection.execute(sa.text("SELECT id, instance_ids FROM stacks ORDER BY id")).all():
-        ids = json.loads(stored) if isinstance(stored, str) else stored
         rows = [
             {"stack_id": stack_id, "position": position, "instance_id": instance_id}
-            for position, instance_id in enumerate(ids)
+            for position, instance_id in enumerate(_instance_ids(stack_id, stored))
         ]
         if rows:
             connection.execute(sa.insert(target), rows)
+
+
+def _instance_ids(stack_id: int, stored: object) -> list[int]:
+    """What the column holds: SQLite hands text over, PostgreSQL the list. Raises CommandError for anything else."""
+    try:
+        ids = json.loads(stored) if isinstance(stored, str) else stored
+    except ValueError:
+        ids = None
+    if not isinstance(ids, list) or not all(isinstance(instance_id, int) for instance_id in ids):
+        raise CommandError(f"the images of stack {stack_id} cannot be read: {stored!r:.60}")
+    return ids
 
 
 def _count_images() -> None:

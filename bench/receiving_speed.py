@@ -1,4 +1,4 @@
-"""How many images a second one DCMTK sender gets acknowledged, by us and by others: python -m bench.listener."""
+"""How many images a second one DCMTK sender gets acknowledged, by us and by others: python -m bench.receiving_speed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.listener", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench.receiving_speed", description=__doc__)
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="on whose file system is measured; default: the temporary folder")
@@ -68,13 +69,13 @@ def _interleaved(
     present: Sequence[Receiver], images: Sequence[Path], rounds: int, folder: Path
 ) -> Mapping[str, list[float]]:
     """Images a second of each receiver and round; every receiver once a round, so that a busy minute hits all."""
-    rates: dict[str, list[float]] = {receiver.name: [] for receiver in present} | {_DISK_ALONE: []}
+    rates: dict[str, list[float]] = {name: [] for name in (*(receiver.name for receiver in present), _DISK_ALONE)}
     for number in range(rounds):
         for receiver in present:
             if receiver.version is not None:
                 PROGRESS.print(f"round {number + 1} of {rounds}: {receiver.name}")
-                rates[receiver.name].append(_in_new_folder(folder, lambda at, to=receiver: _received(to, images, at)))
-        rates[_DISK_ALONE].append(_in_new_folder(folder, lambda at: _spooled(images, at)))
+                rates[receiver.name].append(_in_new_folder(folder, partial(_received, receiver, images)))
+        rates[_DISK_ALONE].append(_in_new_folder(folder, partial(_spooled, images)))
     return rates
 
 

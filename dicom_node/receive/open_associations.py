@@ -69,7 +69,7 @@ class OpenAssociations:
             return len(self._peers)
 
     def open(self, connection: Connection, peer: Peer) -> None:
-        """Remember an accepted association, unless its connection was lost while it was being accepted."""
+        """Add an accepted association, unless its connection was lost while it was being accepted."""
         with self._lock:
             if connection not in self._gone:
                 self._peers[connection] = peer

@@ -1,4 +1,4 @@
-"""The outbox's rows: one delivery for each object and destination; the case follows when nothing waits (C8)."""
+"""Rows of deliveries: one for each object and destination; the case follows when nothing waits (C8)."""
 
 from __future__ import annotations
 
