@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.shape.meshing import mesh_of_field
 from dissm_engine.volume import SignedDistance
 from dissm_phantom.canvas import Field, Vector, rotation_about, xyz
 from dissm_phantom.liver_landmarks import LiverLandmarks, inner_points, landmarks_of, middle_of_section
@@ -28,6 +26,7 @@ from dissm_phantom.shape_deformation import (
     scaled_about,
     smooth_step,
     smooth_union,
+    surface_of,
     swept,
     without,
 )
@@ -140,13 +139,15 @@ def _large_left_lobe(liver: TriangleMesh, rng: np.random.Generator) -> TriangleM
 
 def _lobes(marks: LiverLandmarks, liver: TriangleMesh, right: float, left: float) -> Velocity:
     """Logarithms of the scale of the right lobe, about its back and dome, and of the left, about the hilum."""
-    plane = _quantile_of(liver, xyz(1, 0, 0), 0.72)
+    plane = _quantile_of(field_of(liver), xyz(1, 0, 0), 0.72)
     behind = xyz(marks.spine_x - 70, marks.spine_y + 5, float(marks.high[2]) - 25)
+    # Rather down than up, where the heart is.
+    above = xyz(float(marks.hilum[0]), float(marks.hilum[1]), float(marks.low[2] + 0.78 * marks.size[2]))
     across = np.array([1.0, 0.55, 0.85])
 
     def velocity(points: Points) -> Points:
         leftness = smooth_step((points[:, :1] - (plane - 40)) / 80)
-        of_right, of_left = right * (points - behind), left * across * (points - marks.hilum)
+        of_right, of_left = right * (points - behind), left * across * (points - above)
         return np.asarray((1 - leftness) * of_right + leftness * of_left)
 
     return velocity
@@ -173,9 +174,9 @@ def _deep_fissures(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMes
     """The umbilical and the main fissure cut deep from below, the ligament's from behind, some the dome."""
     marks = landmarks_of(liver)
     field = field_of(liver)
-    cuts = [_cut_from_below(liver, xyz(1, rng.uniform(-0.25, 0.15), 0), rng.uniform(0.74, 0.84), rng)]
+    cuts = [_cut_from_below(liver, field, xyz(1, rng.uniform(-0.25, 0.15), 0), rng.uniform(0.74, 0.84), rng)]
     if rng.random() < 0.75:
-        cuts.append(_cut_from_below(liver, _cantlie_normal(rng), rng.uniform(0.55, 0.66), rng))
+        cuts.append(_cut_from_below(liver, field, _cantlie_normal(rng), rng.uniform(0.55, 0.66), rng))
     if rng.random() < 0.6:
         cuts.append(_ligament_cut(liver, marks, rng))
     cuts += [_dome_cut(liver, marks, rng) for _ in range(int(rng.integers(0, 3)))]
@@ -191,10 +192,12 @@ def _deep_fissures(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMes
     return liver
 
 
-def _cut_from_below(liver: TriangleMesh, normal: Vector, share: float, rng: np.random.Generator) -> Ellipsoid:
+def _cut_from_below(
+    liver: TriangleMesh, field: SignedDistance, normal: Vector, share: float, rng: np.random.Generator
+) -> Ellipsoid:
     """A lens about the lowest frontal edge of the liver in the plane that leaves `share` of it on the normal's back."""
     normal = normal / np.linalg.norm(normal)
-    near = liver.vertices[np.abs(liver.vertices @ normal - _quantile_of(liver, normal, share)) < 6]
+    near = liver.vertices[np.abs(liver.vertices @ normal - _quantile_of(field, normal, share)) < 6]
     edge = near[int(np.argmin(0.85 * near[:, 2] + 0.5 * near[:, 1]))]
     return _lens(edge, normal, rng.uniform(3.5, 6.5), rng.uniform(40, 62), rng.uniform(34, 52))
 
@@ -227,7 +230,7 @@ def _lens(center: Vector, normal: Vector, half_width: float, along: float, up: f
 def _cirrhosis(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMesh:
     """A shrunken right lobe, a grown left one, and a surface of nodules with narrow grooves between them."""
     marks = landmarks_of(liver)
-    changed = flowed(liver, _lobes(marks, liver, rng.uniform(-0.24, -0.06), rng.uniform(0.02, 0.2)))
+    changed = flowed(liver, _lobes(marks, liver, rng.uniform(-0.18, -0.05), rng.uniform(0.06, 0.26)))
     field = field_of(changed)
     length = rng.uniform(12, 30)
     amplitude = rng.uniform(3, min(8, 0.35 * length))
@@ -242,8 +245,7 @@ def _cirrhosis(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMesh:
 
 def _after_right_resection(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMesh:
     """Without its right lobe; what stayed has grown, and has turned into the empty place."""
-    normal = _cantlie_normal(rng)
-    rest = _cut_off(liver, -normal, rng.uniform(0.5, 0.66), rng)
+    rest = _cut_off(liver, -_cantlie_normal(rng), rng.uniform(0.55, 0.68), rng)
     marks = landmarks_of(liver)
     turned = rotation_about([0, 0, 1], -rng.uniform(4, 18))
     growth = (rng.uniform(0.62, 0.85) * liver.volume_ml / rest.volume_ml) ** (1 / 3)
@@ -271,7 +273,7 @@ def _cut_off(liver: TriangleMesh, outward: Vector, share: float, rng: np.random.
     field = field_of(liver)
     x, y, z = axes_of(field.grid)
     along = np.float32(outward[0]) * x + np.float32(outward[1]) * y + np.float32(outward[2]) * z
-    beyond = along - np.float32(_quantile_of(liver, outward, 1 - share, field))
+    beyond = along - np.float32(_quantile_of(field, outward, 1 - share))
     wavy = beyond + np.float32(rng.uniform(2, 5)) * noise_on(field.grid, 60.0, rng)
     return _meshed(field, -smooth_union(-field.mm, -wavy, float(rng.uniform(8, 16))))
 
@@ -300,19 +302,18 @@ def _scaled_to(liver: TriangleMesh, volume_ml: float, marks: LiverLandmarks, rng
 
 def _cantlie_normal(rng: np.random.Generator) -> Vector:
     """Unit normal [3], to the left, of the plane through gallbladder and vena cava that parts right and left liver."""
-    turn = np.deg2rad(rng.uniform(18, 38))
+    turn = np.deg2rad(rng.uniform(14, 34))
     normal = xyz(float(np.cos(turn)), -float(np.sin(turn)), float(rng.uniform(-0.2, 0.15)))
     return np.asarray(normal / np.linalg.norm(normal))
 
 
-def _quantile_of(liver: TriangleMesh, direction: Vector, share: float, field: SignedDistance | None = None) -> float:
+def _quantile_of(field: SignedDistance, direction: Vector, share: float) -> float:
     """How far along a direction the plane lies that has `share` of the liver's volume behind it, mm."""
-    points: npt.NDArray[np.float64] = inner_points(field or field_of(liver))
-    return float(np.quantile(points @ (direction / np.linalg.norm(direction)), share))
+    return float(np.quantile(inner_points(field) @ (direction / np.linalg.norm(direction)), share))
 
 
 def _meshed(field: SignedDistance, mm: Field) -> TriangleMesh:
-    return mesh_of_field(SignedDistance(np.asarray(mm, dtype=np.float32), field.grid))
+    return surface_of(SignedDistance(np.asarray(mm, dtype=np.float32), field.grid))
 
 
 _CHANGES: Mapping[Trait, Change] = MappingProxyType(

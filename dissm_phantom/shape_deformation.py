@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from dissm_engine.errors import MESH_NOT_CLOSED, GeometryError
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.shape.meshing import mesh_of_field
 from dissm_engine.volume import Grid, SignedDistance, axis_aligned_grid
 from dissm_phantom.canvas import Field, Vector
 from dissm_phantom.placement import signed_distance
@@ -17,6 +19,8 @@ from dissm_phantom.placement import signed_distance
 STEP_MM = 2.0
 _MARGIN_MM = 12.0
 _FLOW_STEPS = 10
+_SMOOTHING_MM = (1.2, 1.8, 2.6, 4.0)
+_MIN_DISTANCE_MM = 0.01
 
 Points = npt.NDArray[np.float64]
 Velocity = Callable[[Points], Points]
@@ -51,6 +55,28 @@ def field_of(mesh: TriangleMesh, low: npt.ArrayLike | None = None, high: npt.Arr
     last = corners[1] if high is None else np.maximum(corners[1], high)
     grid = axis_aligned_grid(first - _MARGIN_MM, last + _MARGIN_MM, STEP_MM)
     return SignedDistance(signed_distance(mesh, grid), grid)
+
+
+def surface_of(field: SignedDistance) -> TriangleMesh:
+    """The largest part of a solid, meshed: closed, faces outward, without cavities.
+
+    The field is smoothed a little first, and more where two parts of the surface meet in a point or an edge.
+
+    Raises:
+        GeometryError: Even the smoothest surface is not closed.
+    """
+    parts, _ = ndimage.label(field.mm < 0)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    mm = np.where((parts > 0) & (parts != int(sizes.argmax())), np.float32(STEP_MM), field.mm)
+    for smoothing_mm in _SMOOTHING_MM:
+        smooth = ndimage.gaussian_filter(mm, smoothing_mm / STEP_MM)
+        # A voxel that lies on the surface would be a corner of triangles without an area.
+        smooth = np.where(np.abs(smooth) < _MIN_DISTANCE_MM, np.float32(_MIN_DISTANCE_MM), smooth)
+        mesh = mesh_of_field(SignedDistance(smooth, field.grid))
+        if mesh.closed:
+            return mesh
+    raise GeometryError(MESH_NOT_CLOSED, edges="some")
 
 
 def smooth_union(first: Field, second: Field, softness_mm: float) -> Field:
