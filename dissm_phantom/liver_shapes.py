@@ -110,25 +110,36 @@ def _path_along_wall(
 
 
 def _riedel_lobe(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMesh:
-    """The lateral part of the right lobe becomes a tongue that reaches far down."""
+    """The lateral part of the right lobe becomes a tongue with a round end that reaches far down."""
     marks = landmarks_of(liver)
     points = liver.vertices
     lateral = points[points[:, 0] < marks.low[0] + rng.uniform(55, 75)]
     lowest = lateral[lateral[:, 2] < lateral[:, 2].min() + 30]
     axis, bottom = lowest.mean(axis=0), float(lateral[:, 2].min())
     top = bottom + rng.uniform(0.35, 0.55) * float(marks.size[2])
-    longer, narrower = rng.uniform(60, 115), rng.uniform(0.15, 0.4)
+    longer = rng.uniform(60, 115)
     edge = float(marks.low[0] + rng.uniform(85, 105))
 
-    # Down, by an amount that only grows downwards, and then towards the tongue's axis: neither can fold the surface.
-    depth = (top - points[:, 2]) / (top - bottom)
-    beside = smooth_step((edge - points[:, 0]) / 50)
+    # Down, by an amount that only grows downwards: this cannot fold the surface. It ends in an edge; the rest is round.
+    depth = np.clip((top - points[:, 2]) / (top - bottom), 0, None)
     moved = points.copy()
-    moved[:, 2] -= longer * beside * np.clip(depth, 0, None) ** 1.5
-    share = smooth_step((top - moved[:, 2]) / (top - bottom + longer)) * beside
-    moved[:, :2] += (axis[:2] - moved[:, :2]) * (narrower * share)[:, None]
-    field = field_of(TriangleMesh(moved, liver.faces))
-    return _meshed(field, field.mm + np.float32(1.0) * noise_on(field.grid, 35.0, rng))
+    moved[:, 2] -= 0.6 * longer * smooth_step((edge - points[:, 0]) / 50) * depth**1.5
+    end = bottom - longer
+    field = field_of(TriangleMesh(moved, liver.faces), low=[marks.low[0], marks.low[1], end - 20])
+    share = np.linspace(0, 1, max(8, int((top - end) / 5)))
+    wide, deep = rng.uniform(14, 21), rng.uniform(24, 38)
+    size = np.interp(share, [0, 0.4, 0.75, 1], [0.6, 1.0, 0.9, 0.6])
+    inward = rng.uniform(-4, 14)
+    sections = [
+        Ellipsoid(
+            xyz(float(axis[0] + inward * at), float(axis[1]), float(top - 15 + (end + 14 - top + 15) * at)),
+            np.eye(3),
+            (float(wide * part), float(deep * part), 14.0),
+        )
+        for at, part in zip(share, size, strict=True)
+    ]
+    tongue = swept(field.grid, sections) + np.float32(1.5) * noise_on(field.grid, 35.0, rng)
+    return _meshed(field, smooth_union(field.mm, tongue, 16.0))
 
 
 def _large_left_lobe(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMesh:
