@@ -19,7 +19,7 @@ from training.evaluate import freeze_phantoms, frozen_phantoms
 from training.evaluate.frozen_phantoms import EvaluationPhantom, make_phantom
 from training.evaluate.phantom_table import ORDINARY, PhantomSet, phantom_table
 from training.evaluate.visible_surface import visible_surface
-from training.sources.held_out import split_held_out
+from training.sources.held_out import split_livers
 from training.sources.meshes import write_mesh
 
 
@@ -34,8 +34,10 @@ def test_twenty_ordinary_and_forty_odd_ones_in_twenty_categories_of_two() -> Non
 
 
 def test_every_liver_is_kept_out_of_training_and_all_sixteen_are_used_by_either_set() -> None:
-    training, _ = split_held_out(recipe.liver for recipe in phantom_table())
-    assert not training
+    split = split_livers({recipe.liver for recipe in phantom_table()})
+    assert len(split.held_out) == 16
+    assert not split.training
+    assert not split.validation
     for which in PhantomSet:
         assert len({recipe.liver for recipe in phantom_table() if recipe.set is which}) == 16
 
