@@ -30,18 +30,18 @@ class Requirement:
         name: What it is of.
         limit: What must be reached.
         found: What is reached.
-        at_least: Whether it must be at least the limit; else at most.
+        is_minimum: Whether the limit must be reached from below; else it must not be exceeded.
     """
 
     name: str
     limit: float
     found: float
-    at_least: bool
+    is_minimum: bool
 
     @property
     def met(self) -> bool:
         """Whether the number is reached."""
-        return self.found >= self.limit if self.at_least else self.found <= self.limit
+        return self.found >= self.limit if self.is_minimum else self.found <= self.limit
 
     def to_json(self) -> JsonObject:
         """The fields by their names, and whether it is met."""
@@ -62,7 +62,7 @@ def requirements(
     for which, summary in by_set.items():
         for field, limit in _LIMITS[which]:
             value = float(getattr(summary[REFINED], field))
-            found.append(Requirement(f"{which}: {_WORDS[field]}", limit, value, at_least=field.startswith("dsc")))
+            found.append(Requirement(f"{which}: {_WORDS[field]}", limit, value, is_minimum=field.startswith("dsc")))
         if which is PhantomSet.ORDINARY:
             pose = summary[str(StageName.NON_RIGID)].dsc
             found.append(Requirement(f"{which}: mean DSC after {StageName.NON_RIGID}", _MIN_POSE_DSC, pose, True))
@@ -70,7 +70,7 @@ def requirements(
     if by_category:
         worst = min(by_category, key=lambda category: by_category[category][REFINED].dsc)
         name = f"{PhantomSet.ODD}: mean DSC of the worst category ({worst})"
-        found.append(Requirement(name, _MIN_CATEGORY_DSC, by_category[worst][REFINED].dsc, at_least=True))
+        found.append(Requirement(name, _MIN_CATEGORY_DSC, by_category[worst][REFINED].dsc, is_minimum=True))
     return tuple(found)
 
 
@@ -79,4 +79,4 @@ def _gains(which: PhantomSet, summary: Mapping[str, AgreementSummary]) -> Iterat
     stages = [stage for stage in _STAGES if stage in summary]
     for before, after in pairwise(stages):
         name = f"{which}: mean DSC after {after}, against {before}"
-        yield Requirement(name, summary[before].dsc, summary[after].dsc, at_least=True)
+        yield Requirement(name, summary[before].dsc, summary[after].dsc, is_minimum=True)

@@ -65,7 +65,7 @@ def test_distances_have_limits_from_above() -> None:
     found = {each.name: each for each in requirements_of(report())}
     assert found["A: mean ASSD mm"].limit == 0.9
     assert found["A: mean ASSD mm"].met
-    assert not found["A: mean ASSD mm"].at_least
+    assert not found["A: mean ASSD mm"].is_minimum
 
 
 def test_phantoms_of_earlier_editions_belong_to_no_set() -> None:
