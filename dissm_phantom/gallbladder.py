@@ -10,7 +10,8 @@ from dissm_phantom.canvas import Box, Canvas, Vector, cloud_of_ellipsoid, ellips
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.variety import Trait
 
-_LARGE_ML = (80.0, 180.0)
+_LARGE_ML = (100.0, 210.0)
+"""Of the ellipsoid; the liver takes some of it, and the wall."""
 _USUAL_ML = 38.7
 """Of the ellipsoid at fullness 1; it grows with the fullness to the power of 2.5."""
 _NEEDS_ONE = frozenset({Trait.LARGE_GALLBLADDER, Trait.DENSE_GALLBLADDER, Trait.GALLSTONES})

@@ -95,7 +95,7 @@ def draw_portal_trunk(canvas: Canvas, plan: BodyPlan, hilum: Vector, opened: Hil
         canvas.put(box, distance < 0, Tissue.PORTAL_TRUNK)
     if opened is not None:
         for branch in (opened.right, opened.left):
-            box, distance = tube(canvas, branch, [opened.radius] * len(branch), 0.3)
+            box, distance = tube(canvas, branch, [opened.radius] * len(branch), 0.0)
             canvas.put(box, distance < 0, Tissue.PORTAL_TRUNK)
     artery = [confluence + xyz(6, 16, 6), 0.5 * (confluence + hilum) + xyz(7, -7, 4), hilum + xyz(4, -4, -2)]
     box, distance = tube(canvas, artery, [2.5, 2.5, 2], 0.3)
