@@ -86,8 +86,9 @@ def draw_mass(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector) -> Ma
     nominal = _nominal(site, plan, hilum, rng)
     overlap = float(rng.uniform(0.03, 0.18))
     grown = []
-    for wanted in (overlap, 0.5 * overlap, 1.6 * overlap, 0.01, 0.3):
-        center = _place(canvas, trunk, nominal, cloud_of_ellipsoid(list(radii), turn), wanted, radius)
+    reach = 14 + 0.75 * radius
+    for wanted, farther in ((overlap, 1.0), (0.5 * overlap, 1.0), (1.6 * overlap, 1.0), (overlap, 2.5), (0.3, 2.5)):
+        center = _place(canvas, trunk, nominal, cloud_of_ellipsoid(list(radii), turn), wanted, farther * reach)
         grown.append(_grown(canvas, trunk, _Outline(center, radii, turn, lobes_mm), volume_ml, rng))
         if grown[-1].excess == 0:
             break
@@ -140,15 +141,15 @@ def _nominal(site: str, plan: BodyPlan, hilum: Vector, rng: np.random.Generator)
     return np.asarray(places[site] + rng.normal(0, 7, 3))
 
 
-def _place(canvas: Canvas, trunk: Trunk, nominal: Vector, cloud: Vector, overlap: float, radius: float) -> Vector:
-    """The centre near the nominal one where `overlap` of the mass would sink into the liver, and little elsewhere."""
-    shift = np.linspace(-1, 1, 9) * (14 + 0.75 * radius)
+def _place(canvas: Canvas, trunk: Trunk, nominal: Vector, cloud: Vector, overlap: float, reach: float) -> Vector:
+    """The centre within `reach` (mm) at which `overlap` of the mass would sink into the liver, and little elsewhere."""
+    shift = np.linspace(-reach, reach, 9)
     offsets = np.stack(np.meshgrid(shift, shift, shift, indexing="ij"), -1).reshape(-1, 3)
     where = canvas.voxels_at((nominal + offsets)[:, None, :] + cloud[None])
     inside = (canvas.liver_mm[where] < 0).mean(axis=1)
     labels = canvas.labels[where]
     blocked = ((labels != Tissue.FAT) & ~is_liver(labels)) | (trunk.cavity_mm[where] > -0.5)
-    away = (offsets**2).sum(axis=1) / (14 + 0.75 * radius) ** 2
+    away = (offsets**2).sum(axis=1) / reach**2
     return np.asarray(
         nominal + offsets[int(np.argmin(np.abs(inside - overlap) * 12 + 8 * blocked.mean(axis=1) + 0.3 * away))]
     )

@@ -13,7 +13,9 @@ from dissm_phantom.variety import Trait
 
 _LEVEL_MM = 6.0
 _WALL_MM = 2.5
-_DEPTHS = np.arange(0.6, -1.7, -0.15)
+_ENTRY_LEVELS = 5
+_PULL = 0.012
+_DEPTHS = np.arange(0.75, -1.7, -0.15)
 """Of the vein's axis below the liver's surface, in radii; positive outside."""
 
 
@@ -24,7 +26,7 @@ class VenaCava:
     Attributes:
         knots: float64 [N, 3], its axis from below upwards, LPS mm; the last ones lead out of the liver's dome.
         radius: mm.
-        enclosed: Share of its circumference that liver surrounds, in the mean over the levels within the liver.
+        enclosed: Share of its circumference that liver surrounds, in the mean over the levels above its entry.
     """
 
     knots: Vector
@@ -60,10 +62,17 @@ def carve_vena_cava(canvas: Canvas, plan: BodyPlan) -> tuple[Field, VenaCava]:
     radius, wanted = float(rng.uniform(9, 14)), rng.uniform(0.64, 1.0)
     exit_z = plan.dome - rng.uniform(14, 30)
     heights = np.arange(plan.middle - rng.uniform(0, 20), exit_z + 1, _LEVEL_MM)
-    axis, share = _course(canvas, plan, heights, 0.6 * radius), 0.0
+    # Below, the vein comes in from where it lies beside the liver.
+    entry = np.linspace(1.0, 0.0, _ENTRY_LEVELS + 1)[:-1]
+    heights = np.concatenate([heights[0] - _LEVEL_MM * np.arange(_ENTRY_LEVELS, 0, -1), heights])
+    axis, share = np.empty((0, 3)), 0.0
     for depth in _DEPTHS:
-        axis = _course(canvas, plan, heights, float(depth) * radius)
-        share = float(enclosed_shares(canvas, axis, radius).mean())
+        depths = np.full(len(heights), depth)
+        depths[:_ENTRY_LEVELS] = entry * _DEPTHS[0] + (1 - entry) * depth
+        pull = np.full(len(heights), _PULL)
+        pull[:_ENTRY_LEVELS] += 0.06 * entry
+        axis = _course(canvas, plan, heights, depths * radius, pull)
+        share = float(enclosed_shares(canvas, axis[_ENTRY_LEVELS:], radius).mean())
         if share >= wanted:
             break
     # Out of the liver: on upwards, forward and to the left, where the heart lies.
@@ -76,15 +85,17 @@ def carve_vena_cava(canvas: Canvas, plan: BodyPlan) -> tuple[Field, VenaCava]:
     return carved, VenaCava(knots, radius, share)
 
 
-def _course(canvas: Canvas, plan: BodyPlan, heights: Vector, depth_mm: float) -> Vector:
-    """An axis [N, 3] near the usual one whose distance to the liver is about `depth_mm` (negative inside)."""
-    shift = np.arange(-24, 25, 3.0)
-    dx, dy = (part.ravel() for part in np.meshgrid(shift, shift))
+def _course(canvas: Canvas, plan: BodyPlan, heights: Vector, depths_mm: Vector, pull: Vector) -> Vector:
+    """An axis [N, 3] at the given distances [N] to the liver (negative inside), held to the usual one by `pull` [N].
+
+    It may give way to the right, hardly forward: the vein stays beside the spine.
+    """
+    dx, dy = (part.ravel() for part in np.meshgrid(np.arange(-30, 13, 3.0), np.arange(-9, 25, 3.0)))
     axis: list[Vector] = []
-    for z in heights:
+    for z, depth_mm, hold in zip(heights, depths_mm, pull, strict=True):
         nominal = nominal_course(plan, float(z), float(heights[-1]))
         points = np.stack([nominal[0] + dx, nominal[1] + dy, np.full(dx.shape, z)], axis=1)
-        cost = ((canvas.liver_at(points) - depth_mm) / 3) ** 2 + 0.012 * (dx**2 + dy**2)
+        cost = ((canvas.liver_at(points) - depth_mm) / 3) ** 2 + hold * (dx**2 + dy**2)
         if axis:
             cost = cost + 0.03 * ((points[:, :2] - axis[-1][:2]) ** 2).sum(axis=1)
         axis.append(points[int(np.argmin(cost))])
