@@ -7,7 +7,9 @@ from scipy import ndimage
 
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import (
+    Box,
     Canvas,
+    Mask,
     Vector,
     cloud_of_ellipsoid,
     ellipsoid,
@@ -123,13 +125,29 @@ def _draw_large_spleen(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     center = touching(canvas, nominal, cloud, rng.uniform(0.03, 0.12), (30, 30, 30))
     box, distance = ellipsoid(canvas, center, [1.5 * r for r in radii], turn, 0.0)
     distance += np.float32(2.5) * canvas.noise(box, coarse=True, rng=rng)
-    # What the left lobe leaves free beside it is filled first: a broad contact, not a point.
+    # What the left lobe leaves free beside it is filled first: a broad contact, not a point. Towards the middle there
+    # is the stomach: the spleen grows down and forward rather than there.
+    x, _, _ = canvas.axes(box)
     pull = np.float32(rng.uniform(6, 16))
     rank = distance - pull * np.exp(np.maximum(canvas.liver_mm[box], 0) * np.float32(-0.1))
-    x, _, _ = canvas.axes(box)
+    rank += np.float32(0.7) * np.maximum(np.float32(plan.spine_x + 55) - x, 0)
     room = (canvas.labels[box] == Tissue.FAT) & (trunk.cavity_mm[box] < -1.0) & (x > plan.spine_x + 14)
-    room &= canvas.liver_mm[box] > 0
+    room &= (canvas.liver_mm[box] > 0) & ~_beside_left_kidney(canvas, plan, box)
     canvas.put(box, filled_to_volume(rank, room, int(volume_ml * 1000 / canvas.step**3)), Tissue.SPLEEN)
+
+
+def _beside_left_kidney(canvas: Canvas, plan: BodyPlan, box: Box) -> Mask:
+    """The fat round the left kidney and between it and the spine, where the spleen does not grow."""
+    x, y, z = canvas.axes(box)
+    kidney = (canvas.labels[box] == Tissue.KIDNEY_CORTEX) & (x > plan.spine_x)
+    where = np.argwhere(kidney)
+    if len(where) == 0:
+        return kidney
+    low, high = where.min(axis=0), where.max(axis=0)
+    tall = (z > canvas.z[box[0]][low[0]] - 12) & (z < canvas.z[box[0]][high[0]] + 12)
+    behind = y > canvas.y[box[1]][low[1]] - 3
+    medial = x < canvas.x[box[2]][high[2]] + 3
+    return np.asarray(tall & behind & medial)
 
 
 def draw_pancreas(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
