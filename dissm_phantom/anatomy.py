@@ -118,7 +118,7 @@ def _draw_body(canvas: Canvas, plan: BodyPlan, carved: CarvedLiver) -> None:
     mass = draw_mass(canvas, plan, trunk, hilum)
     kidney = draw_kidneys(canvas, plan, mass)
     draw_adrenals(canvas, plan)
-    draw_gallbladder(canvas, plan, hilum)
+    draw_gallbladder(canvas, plan, trunk, hilum)
     draw_spleen(canvas, plan, trunk)
     draw_pancreas(canvas, plan, hilum)
     pylorus = draw_stomach(canvas, plan, trunk, hilum, mass)

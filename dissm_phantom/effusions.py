@@ -47,7 +47,7 @@ def draw_pleural_effusion(canvas: Canvas, plan: BodyPlan, trunk: Trunk, box: Box
     x, y, z = canvas.axes(box)
     side = str(rng.choice(["right", "left", "both"], p=[0.5, 0.15, 0.35]))
     own: Mask = np.ones_like(x, dtype=bool) if side == "both" else (x < plan.spine_x) == (side == "right")
-    thick_mm, forward_mm = rng.uniform(22, 70), rng.uniform(70, 150)
+    thick_mm, forward_mm = rng.uniform(22, 70), rng.uniform(55, 115)
     # Thickest at the back and low in the chest, pointed in front and above.
     towards_back = np.clip((y - np.float32(plan.back - forward_mm)) / np.float32(forward_mm), 0, 1) ** 0.7
     upward = np.clip((z - np.float32(plan.dome - 40)) / np.float32(rng.uniform(90, 220)), 0, 1)

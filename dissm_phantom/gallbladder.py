@@ -6,19 +6,33 @@ import numpy as np
 from scipy import ndimage
 
 from dissm_phantom.body_plan import BodyPlan
-from dissm_phantom.canvas import Box, Canvas, Vector, cloud_of_ellipsoid, ellipsoid, frame_along, touching, tube, xyz
+from dissm_phantom.canvas import (
+    Box,
+    Canvas,
+    Field,
+    Vector,
+    cloud_of_ellipsoid,
+    ellipsoid,
+    frame_along,
+    touching,
+    tube,
+    xyz,
+)
+from dissm_phantom.filling import beside_liver, filled_to_volume
 from dissm_phantom.tissue import Tissue
+from dissm_phantom.trunk import Trunk
 from dissm_phantom.variety import Trait
 
-_LARGE_ML = (100.0, 210.0)
-"""Of the ellipsoid; the liver takes some of it, and the wall."""
+_LARGE_ML = (80.0, 180.0)
 _USUAL_ML = 38.7
-"""Of the ellipsoid at fullness 1; it grows with the fullness to the power of 2.5."""
+"""Of the ellipsoid at fullness 1."""
+_WITH_WALL = 1.25
+"""Volume of a large gallbladder with its wall, in volumes of its bile."""
 _NEEDS_ONE = frozenset({Trait.LARGE_GALLBLADDER, Trait.DENSE_GALLBLADDER, Trait.GALLSTONES})
 _BILE = (Tissue.GALLBLADDER, Tissue.DENSE_BILE)
 
 
-def draw_gallbladder(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
+def draw_gallbladder(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector) -> None:
     """In its fossa under the right lobe, pressed into it; absent in one of eight, unless a trait says otherwise."""
     rng = canvas.rng
     absent = rng.random() < 0.13
@@ -28,14 +42,13 @@ def draw_gallbladder(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
     if absent and not plan.traits & _NEEDS_ONE:
         return
     fullness = rng.uniform(0.45, 1.15)
+    overlap = rng.uniform(0.08, 0.3)
     if Trait.LARGE_GALLBLADDER in plan.traits:
-        wanted_ml = plan.trait_generator(Trait.LARGE_GALLBLADDER).uniform(*_LARGE_ML)
-        fullness = (wanted_ml / _USUAL_ML) ** 0.4
-    radii = [34 * fullness**0.5, 17 * fullness, 16 * fullness]
-    turn = frame_along([-0.45, -0.75, -0.55])
-    nominal = _fossa(hilum)
-    center = touching(canvas, nominal, cloud_of_ellipsoid(radii, turn), rng.uniform(0.08, 0.3), (20, 20, 20))
-    box, distance = ellipsoid(canvas, center, radii, turn, 1.0)
+        box, distance = _large(canvas, plan, trunk, hilum, overlap)
+    else:
+        radii = _radii(fullness)
+        center = touching(canvas, _fossa(hilum), cloud_of_ellipsoid(radii, _turn()), overlap, (20, 20, 20))
+        box, distance = ellipsoid(canvas, center, radii, _turn(), 1.0)
     wall = rng.uniform(0.0, 2.2)
     gap = canvas.liver_mm[box] > 0
     canvas.put(box, (distance < 0) & gap, Tissue.BOWEL_WALL)
@@ -43,6 +56,29 @@ def draw_gallbladder(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
     canvas.put(box, distance < -wall, bile, (Tissue.BOWEL_WALL,))
     if Trait.GALLSTONES in plan.traits:
         _draw_stones(canvas, box, plan.trait_generator(Trait.GALLSTONES))
+
+
+def _radii(fullness: float) -> list[float]:
+    """Half axes of the ellipsoid (mm); its volume grows with the fullness to the power of 2.5."""
+    return [34 * fullness**0.5, 17 * fullness, 16 * fullness]
+
+
+def _turn() -> Vector:
+    return frame_along([-0.45, -0.75, -0.55])
+
+
+def _large(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector, overlap: float) -> tuple[Box, Field]:
+    """A box and the signed distance (mm) of a gallbladder that keeps its volume where the liver presses it."""
+    rng = plan.trait_generator(Trait.LARGE_GALLBLADDER)
+    volume_ml = float(np.exp(rng.uniform(*np.log(_LARGE_ML))))
+    radii = _radii((volume_ml / _USUAL_ML) ** 0.4)
+    cloud = cloud_of_ellipsoid(radii, _turn())
+    center = beside_liver(canvas, trunk.cavity_mm, _fossa(hilum), cloud, overlap, 30.0)
+    box, rank = ellipsoid(canvas, center, [1.35 * r for r in radii], _turn(), 0.0)
+    room = (canvas.labels[box] == Tissue.FAT) & (canvas.liver_mm[box] > 0) & (trunk.cavity_mm[box] < -0.5)
+    shape = filled_to_volume(rank, room, int(_WITH_WALL * volume_ml * 1000 / canvas.step**3))
+    depth = ndimage.distance_transform_edt(np.pad(shape, 1))[1:-1, 1:-1, 1:-1] * canvas.step
+    return box, np.where(shape, 0.5 * canvas.step - depth, 1.0).astype(np.float32)
 
 
 def _fossa(hilum: Vector) -> Vector:

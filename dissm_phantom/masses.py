@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import Box, Canvas, Mask, Vector, cloud_of_ellipsoid, ellipsoid, rotation_about, xyz
-from dissm_phantom.filling import filled_to_volume, touching_share
+from dissm_phantom.filling import beside_liver, filled_to_volume, touching_share
 from dissm_phantom.tissue import Tissue, is_liver
 from dissm_phantom.trunk import Trunk
 from dissm_phantom.variety import Trait
@@ -86,9 +86,9 @@ def draw_mass(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector) -> Ma
     nominal = _nominal(site, plan, hilum, rng)
     overlap = float(rng.uniform(0.03, 0.18))
     grown = []
-    reach = 14 + 0.75 * radius
+    reach, cloud = 14 + 0.75 * radius, cloud_of_ellipsoid(list(radii), turn)
     for wanted, farther in ((overlap, 1.0), (0.5 * overlap, 1.0), (1.6 * overlap, 1.0), (overlap, 2.5), (0.3, 2.5)):
-        center = _place(canvas, trunk, nominal, cloud_of_ellipsoid(list(radii), turn), wanted, farther * reach)
+        center = beside_liver(canvas, trunk.cavity_mm, nominal, cloud, wanted, farther * reach)
         grown.append(_grown(canvas, trunk, _Outline(center, radii, turn, lobes_mm), volume_ml, rng))
         if grown[-1].excess == 0:
             break
@@ -139,20 +139,6 @@ def _nominal(site: str, plan: BodyPlan, hilum: Vector, rng: np.random.Generator)
         "pancreatic": xyz(plan.spine_x + 8, plan.spine_y - 66, hilum[2] - 44),
     }
     return np.asarray(places[site] + rng.normal(0, 7, 3))
-
-
-def _place(canvas: Canvas, trunk: Trunk, nominal: Vector, cloud: Vector, overlap: float, reach: float) -> Vector:
-    """The centre within `reach` (mm) at which `overlap` of the mass would sink into the liver, and little elsewhere."""
-    shift = np.linspace(-reach, reach, 9)
-    offsets = np.stack(np.meshgrid(shift, shift, shift, indexing="ij"), -1).reshape(-1, 3)
-    where = canvas.voxels_at((nominal + offsets)[:, None, :] + cloud[None])
-    inside = (canvas.liver_mm[where] < 0).mean(axis=1)
-    labels = canvas.labels[where]
-    blocked = ((labels != Tissue.FAT) & ~is_liver(labels)) | (trunk.cavity_mm[where] > -0.5)
-    away = (offsets**2).sum(axis=1) / reach**2
-    return np.asarray(
-        nominal + offsets[int(np.argmin(np.abs(inside - overlap) * 12 + 8 * blocked.mean(axis=1) + 0.3 * away))]
-    )
 
 
 def _grown(canvas: Canvas, trunk: Trunk, outline: _Outline, volume_ml: float, rng: np.random.Generator) -> _Grown:

@@ -9,6 +9,7 @@ from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import (
     Box,
     Canvas,
+    Field,
     Mask,
     Vector,
     cloud_of_ellipsoid,
@@ -19,7 +20,7 @@ from dissm_phantom.canvas import (
     xyz,
 )
 from dissm_phantom.effusions import draw_much_ascites
-from dissm_phantom.filling import filled_to_volume
+from dissm_phantom.filling import beside_liver, filled_to_volume
 from dissm_phantom.masses import Mass, make_room
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
@@ -111,43 +112,43 @@ def _draw_large_spleen(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     """500 to 1800 ml that fill the left side from under the dome downwards and lie on the left lobe."""
     rng = plan.trait_generator(Trait.SPLENOMEGALY)
     volume_ml = float(np.exp(rng.uniform(*np.log(_LARGE_SPLEEN_ML))))
-    size = (volume_ml / 380) ** (1 / 3)
-    radii = [58 * size, 34 * size, 46 * size]
-    turn = frame_along([0.25, -0.35, -1.0])
+    size = (volume_ml / 520) ** (1 / 3)
+    radii = [75 * size, 36 * size, 46 * size]
+    turn = frame_along([0.15, -0.35, -1.0])
     nominal = np.array(
         [
             plan.spine_x + plan.half_width - rng.uniform(30, 44) * size,
             plan.spine_y - rng.uniform(10, 34),
-            plan.dome - rng.uniform(48, 66) * size,
+            plan.dome - rng.uniform(50, 70) * size**0.5,
         ]
     )
     cloud = cloud_of_ellipsoid(radii, turn)
-    center = touching(canvas, nominal, cloud, rng.uniform(0.03, 0.12), (30, 30, 30))
+    center = beside_liver(canvas, trunk.cavity_mm, nominal, cloud, float(rng.uniform(0.04, 0.12)), 60.0)
     box, distance = ellipsoid(canvas, center, [1.5 * r for r in radii], turn, 0.0)
     distance += np.float32(2.5) * canvas.noise(box, coarse=True, rng=rng)
     # What the left lobe leaves free beside it is filled first: a broad contact, not a point. Towards the middle there
     # is the stomach: the spleen grows down and forward rather than there.
-    x, _, _ = canvas.axes(box)
-    pull = np.float32(rng.uniform(6, 16))
-    rank = distance - pull * np.exp(np.maximum(canvas.liver_mm[box], 0) * np.float32(-0.1))
-    rank += np.float32(0.7) * np.maximum(np.float32(plan.spine_x + 55) - x, 0)
+    x, y, z = canvas.axes(box)
+    pull = np.float32(rng.uniform(10, 22))
+    nearness = np.exp(np.maximum(canvas.liver_mm[box], 0) * np.float32(-0.05))
+    rank: Field = np.asarray(distance - pull * nearness, dtype=np.float32)
+    bulge = (y - np.float32(center[1])) ** 2 + 0.5 * (z - np.float32(center[2])) ** 2
+    rank += np.float32(0.8) * np.maximum(np.float32(plan.spine_x + 48) + np.float32(0.005) * bulge - x, 0)
     room = (canvas.labels[box] == Tissue.FAT) & (trunk.cavity_mm[box] < -1.0) & (x > plan.spine_x + 14)
-    room &= (canvas.liver_mm[box] > 0) & ~_beside_left_kidney(canvas, plan, box)
+    room &= (canvas.liver_mm[box] > 0) & ~_round_left_kidney(canvas, plan, box)
     canvas.put(box, filled_to_volume(rank, room, int(volume_ml * 1000 / canvas.step**3)), Tissue.SPLEEN)
 
 
-def _beside_left_kidney(canvas: Canvas, plan: BodyPlan, box: Box) -> Mask:
-    """The fat round the left kidney and between it and the spine, where the spleen does not grow."""
+def _round_left_kidney(canvas: Canvas, plan: BodyPlan, box: Box) -> Mask:
+    """The left kidney and the fat round it, which the spleen is pressed by."""
     x, y, z = canvas.axes(box)
-    kidney = (canvas.labels[box] == Tissue.KIDNEY_CORTEX) & (x > plan.spine_x)
-    where = np.argwhere(kidney)
+    where = np.argwhere((canvas.labels[box] == Tissue.KIDNEY_CORTEX) & (x > plan.spine_x))
     if len(where) == 0:
-        return kidney
-    low, high = where.min(axis=0), where.max(axis=0)
-    tall = (z > canvas.z[box[0]][low[0]] - 12) & (z < canvas.z[box[0]][high[0]] + 12)
-    behind = y > canvas.y[box[1]][low[1]] - 3
-    medial = x < canvas.x[box[2]][high[2]] + 3
-    return np.asarray(tall & behind & medial)
+        return np.zeros(canvas.labels[box].shape, dtype=bool)
+    k, j, i = where.mean(axis=0).astype(int)
+    across, along = x - canvas.x[box[2]][i] + 14, y - canvas.y[box[1]][j] - 8
+    up = z - canvas.z[box[0]][k]
+    return np.asarray((across / 54) ** 2 + (along / 42) ** 2 + (up / 78) ** 2 < 1)
 
 
 def draw_pancreas(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
