@@ -12,7 +12,7 @@ from dissm_engine.bundle import Bundle
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
-from training.sources.held_out import split_held_out
+from training.sources.held_out import split_livers
 from training.sources.surfaces import open_source
 
 SHAPE = (200, 512, 512)
@@ -64,8 +64,7 @@ def _liver(bundle: Bundle, seed: int) -> tuple[TriangleMesh, str]:
     file = Path(os.environ.get("DISSM_TEST_DATA", _ROOT.parent / "shared" / "data")) / _LIVERS
     if file.is_file():
         livers = open_source(file).load()
-        _, held_out = split_held_out(livers)
-        by_volume = sorted((livers[name].volume_ml, name) for name in held_out)
+        by_volume = sorted((livers[name].volume_ml, name) for name in split_livers(livers).held_out)
         name = by_volume[len(by_volume) // 2][1]
         return livers[name], f"held-out liver {name}"
     components = min(8, len(bundle.model.shape.latent_space.standard_deviation))

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from dissm_engine.errors import MESH_NOT_CLOSED, GeometryError
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
-from dissm_phantom.body_plan import BodyPlan, body_grid, draw_plan, with_traits
+from dissm_phantom.body_plan import BodyPlan, around_shaped, body_grid, draw_plan, with_traits
 from dissm_phantom.canvas import Canvas
 from dissm_phantom.carving import CarvedLiver, carve_liver
 from dissm_phantom.digestive_tract import draw_colon, draw_duodenum, draw_small_bowel, draw_stomach
 from dissm_phantom.gallbladder import draw_gallbladder
 from dissm_phantom.hilum import porta_hepatis
+from dissm_phantom.liver_shapes import liver_of_shape
 from dissm_phantom.masses import draw_mass
 from dissm_phantom.organs import (
     draw_adrenals,
@@ -26,11 +27,11 @@ from dissm_phantom.organs import (
     draw_pelvis,
     draw_spleen,
 )
-from dissm_phantom.placement import deformed, random_placement, signed_distance
+from dissm_phantom.placement import change_of_size, deformed, random_placement, signed_distance
 from dissm_phantom.thorax import draw_heart, draw_lungs, draw_mediastinum
 from dissm_phantom.tissue import Labels
 from dissm_phantom.trunk import draw_trunk
-from dissm_phantom.variety import Trait, Variety
+from dissm_phantom.variety import LIVER_SHAPES, SIZES, Trait, Variety, trait_generator
 from dissm_phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk
 
 STEP_MM = 2.0
@@ -45,9 +46,10 @@ class Anatomy:
     Attributes:
         labels: uint8 [K, J, I], values of `Tissue`, on `grid` (isotropic, LPS axes).
         liver: Signed distance of the liver's surface on the same grid, mm.
-        liver_mesh: The surface in this body, LPS mm: the given mesh, deformed if asked for, then moved by
-            `body_from_liver`, without the vena cava's bed and the hilum where a trait carves them.
-        body_from_liver: float64 [4, 4], the rotation and anisotropic scale that placed it.
+        liver_mesh: The surface in this body, LPS mm: the given mesh, deformed if asked for, given the shape that is
+            among the traits, and placed; without the vena cava's bed and the hilum where a trait carves them.
+        body_from_liver: float64 [4, 4], the rotation and anisotropic scale that placed the given mesh; where a trait
+            made it very large or very small, that change of size is a part of it.
         recipe: What was drawn; its `seed` is that of the body, its `traits` names those, separated by `; `.
         traits: What the body has beyond the ordinary.
     """
@@ -92,9 +94,16 @@ def build_anatomy(
     surface = deformed(liver, rng, displacement) if deform else liver
     body_from_liver = random_placement(rng)
     placed = surface.moved(body_from_liver)
-    plan = draw_plan(placed, rng)
+    plan = draw_plan(placed, rng, first_editions=variety == _PLAIN)
+    for shape in traits.intersection(LIVER_SHAPES):
+        # Shaped after the ordinary liver's body was planned: a body without its right lobe still has its spine.
+        shaped = liver_of_shape(surface, shape, trait_generator(seed, shape))
+        placed = shaped.moved(body_from_liver)
+        plan = around_shaped(plan, placed)
+        if shape in SIZES:
+            body_from_liver = body_from_liver @ change_of_size(surface, shaped)
     if whole_liver and plan.truncated != "none":
-        plan = replace(plan, truncated="none", top=plan.dome + 20.0, bottom=plan.tip - 20.0)
+        plan = replace(plan, truncated="none", top=plan.liver_high[2] + 20.0, bottom=plan.liver_low[2] - 20.0)
     plan = with_traits(plan, seed, traits)
     carved = carve_liver(placed, plan)
     grid = body_grid(plan, STEP_MM)
@@ -135,8 +144,8 @@ def _recipe(plan: BodyPlan, displacement_mm: float) -> Recipe:
         "traits": "; ".join(sorted(plan.traits)),
         "deformation_mm": round(displacement_mm, 3),
         "truncated": plan.truncated,
-        "above_dome_mm": round(plan.top - plan.dome, 1),
-        "below_tip_mm": round(plan.tip - plan.bottom, 1),
+        "above_dome_mm": round(plan.top - plan.liver_high[2], 1),
+        "below_tip_mm": round(plan.liver_low[2] - plan.bottom, 1),
         "subcutaneous_mm": round(plan.subcutaneous_mm, 1),
         "visceral": round(plan.visceral, 2),
         "trunk_mm": round(2 * (plan.half_width + plan.subcutaneous_mm + 26), 1),

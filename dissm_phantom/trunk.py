@@ -99,7 +99,7 @@ def _costal_margin(plan: BodyPlan, angle: Field, rng: np.random.Generator) -> Fi
     """z [J, I] below which the wall has no ribs: low at the flank, an arch rising to the xiphoid in front."""
     knots = np.array([0.0, 0.9, 1.6, 2.3, 2.8, np.pi])
     drop = np.array([120.0, 150.0, 150.0, 115.0, 70.0, 45.0]) + rng.uniform(-20, 20)
-    return np.asarray(plan.usual_dome - np.interp(angle, knots, drop), dtype=np.float32)
+    return np.asarray(plan.ribs_dome - np.interp(angle, knots, drop), dtype=np.float32)
 
 
 def _muscle_thickness(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Field:
@@ -151,7 +151,7 @@ def _draw_ribs(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     canvas.labels[bone & (rib < 0.55)] = Tissue.BONE_MARROW
     canvas.labels[bone & gristle] = Tissue.CARTILAGE
     sternum = (np.abs(x - np.float32(plan.spine_x)) < 17) & (y < plan.front + 40) & (distance > 1) & (distance < 11)
-    sternum &= z > plan.usual_dome - rng.uniform(15, 45)
+    sternum &= z > plan.ribs_dome - rng.uniform(15, 45)
     canvas.labels[sternum] = Tissue.BONE_CORTEX
     canvas.labels[sternum & (np.abs(distance - 6) < 3)] = Tissue.BONE_MARROW
 

@@ -64,6 +64,9 @@ class Trait(StrEnum):
 LIVER_SHAPES: tuple[Trait, ...] = tuple(Trait)[:10]
 """Of these a body has one at most."""
 
+SIZES: tuple[Trait, ...] = (Trait.VERY_LARGE_LIVER, Trait.VERY_SMALL_LIVER)
+"""Shapes that are the same liver in another size."""
+
 _FOURTH_EDITION: Mapping[Trait, float] = MappingProxyType(
     {
         Trait.LEFT_LOBE_ROUND_SPLEEN: 0.08,

@@ -19,7 +19,7 @@ from training.evaluate.evaluation_stage import judge_bundle
 from training.evaluate.frozen_phantoms import frozen_phantoms
 from training.pipeline import STAGES, run
 from training.presets import Preset
-from training.sources.held_out import split_held_out
+from training.sources.held_out import split_livers
 from training.sources.surfaces import open_source
 
 pytestmark = pytest.mark.slow
@@ -119,11 +119,11 @@ def test_without_surfaces_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_frozen_phantom_is_of_a_liver_kept_out(shared_data: Path) -> None:
-    training, held_out = split_held_out(open_source(shared_data / "amos_livers_watertight_lps.npz", (6,)).load())
+    split = split_livers(open_source(shared_data / "amos_livers_watertight_lps.npz", (6,)).load())
     frozen = frozen_phantoms()
     assert Counter(entry.edition for entry in frozen) == {1: 20, 2: 8, 3: 8}
-    assert {entry.liver for entry in frozen} == set(held_out)
-    assert not {entry.liver for entry in frozen} & set(training)
+    assert {entry.liver for entry in frozen} == set(split.held_out)
+    assert not {entry.liver for entry in frozen} & {*split.training, *split.validation}
     assert len({entry.sha256 for entry in frozen}) == 36
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +17,12 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
 from dissm_phantom.anatomy import Anatomy, Recipe
 from dissm_phantom.variety import Trait
+
+AnatomyPart = Literal["training", "validation"]
+ANATOMY_FOLDERS: Mapping[AnatomyPart, str] = MappingProxyType(
+    {"training": "anatomies", "validation": "validation_anatomies"}
+)
+"""Where the anatomies of a part lie in the run folder."""
 
 _LIMIT_MM = 60.0
 
@@ -92,6 +101,6 @@ def load_anatomy(path: Path) -> StoredAnatomy:
         )
 
 
-def anatomy_files(run_folder: Path) -> list[Path]:
-    """Every finished anatomy of a run, in order."""
-    return sorted((run_folder / "anatomies").glob("[0-9][0-9][0-9][0-9].npz"))
+def anatomy_files(run_folder: Path, part: AnatomyPart = "training") -> list[Path]:
+    """Every finished anatomy of a run, in order: around the livers for training, or around those for validation."""
+    return sorted((run_folder / ANATOMY_FOLDERS[part]).glob("[0-9][0-9][0-9][0-9].npz"))
