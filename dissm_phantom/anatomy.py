@@ -13,12 +13,15 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
 from dissm_phantom.body_plan import BodyPlan, around_shaped, body_grid, draw_plan, with_traits
 from dissm_phantom.canvas import Canvas
+from dissm_phantom.carving import CarvedLiver, carve_liver
 from dissm_phantom.digestive_tract import draw_colon, draw_duodenum, draw_small_bowel, draw_stomach
+from dissm_phantom.gallbladder import draw_gallbladder
+from dissm_phantom.hilum import porta_hepatis
 from dissm_phantom.liver_shapes import liver_of_shape
+from dissm_phantom.masses import draw_mass
 from dissm_phantom.organs import (
     draw_adrenals,
     draw_ascites,
-    draw_gallbladder,
     draw_kidneys,
     draw_pancreas,
     draw_pelvis,
@@ -29,7 +32,7 @@ from dissm_phantom.thorax import draw_heart, draw_lungs, draw_mediastinum
 from dissm_phantom.tissue import Labels
 from dissm_phantom.trunk import draw_trunk
 from dissm_phantom.variety import LIVER_SHAPES, SIZES, Trait, Variety, trait_generator
-from dissm_phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk, porta_hepatis
+from dissm_phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk
 
 STEP_MM = 2.0
 _PLAIN = Variety.plain()
@@ -44,7 +47,7 @@ class Anatomy:
         labels: uint8 [K, J, I], values of `Tissue`, on `grid` (isotropic, LPS axes).
         liver: Signed distance of the liver's surface on the same grid, mm.
         liver_mesh: The surface in this body, LPS mm: the given mesh, deformed if asked for, given the shape that is
-            among the traits, and placed.
+            among the traits, and placed; without the vena cava's bed and the hilum where a trait carves them.
         body_from_liver: float64 [4, 4], the rotation and anisotropic scale that placed the given mesh; where a trait
             made it very large or very small, that change of size is a part of it.
         recipe: What was drawn; its `seed` is that of the body, its `traits` names those, separated by `; `.
@@ -102,32 +105,34 @@ def build_anatomy(
     if whole_liver and plan.truncated != "none":
         plan = replace(plan, truncated="none", top=plan.liver_high[2] + 20.0, bottom=plan.liver_low[2] - 20.0)
     plan = with_traits(plan, seed, traits)
+    carved = carve_liver(placed, plan)
     grid = body_grid(plan, STEP_MM)
-    distance = signed_distance(placed, grid)
+    distance = signed_distance(carved.mesh, grid)
     canvas = Canvas(grid, np.zeros(grid.shape, dtype=np.uint8), distance, rng)
-    _draw_body(canvas, plan)
+    _draw_body(canvas, plan, carved)
     recipe = _recipe(plan, displacement)
-    return Anatomy(canvas.labels, SignedDistance(distance, grid), placed, body_from_liver, recipe, traits)
+    return Anatomy(canvas.labels, SignedDistance(distance, grid), carved.mesh, body_from_liver, recipe, traits)
 
 
-def _draw_body(canvas: Canvas, plan: BodyPlan) -> None:
+def _draw_body(canvas: Canvas, plan: BodyPlan, carved: CarvedLiver) -> None:
     """Draw every organ. What is drawn early is not overwritten by what comes later."""
     trunk = draw_trunk(canvas, plan)
-    hilum = porta_hepatis(canvas, plan)
-    draw_liver_vessels(canvas, plan, hilum)
+    hilum = porta_hepatis(canvas, plan) if carved.hilum is None else carved.hilum.center
+    draw_liver_vessels(canvas, plan, hilum, carved.cava, carved.hilum)
     heart = draw_heart(canvas, plan, trunk)
-    draw_great_vessels(canvas, plan, heart)
+    draw_great_vessels(canvas, plan, heart, carved.cava)
     draw_mediastinum(canvas, plan, heart)
-    draw_portal_trunk(canvas, plan, hilum)
+    draw_portal_trunk(canvas, plan, hilum, carved.hilum)
     draw_lungs(canvas, plan, trunk, heart)
-    kidney = draw_kidneys(canvas, plan)
+    mass = draw_mass(canvas, plan, trunk, hilum)
+    kidney = draw_kidneys(canvas, plan, mass)
     draw_adrenals(canvas, plan)
-    draw_gallbladder(canvas, plan, hilum)
+    draw_gallbladder(canvas, plan, trunk, hilum)
     draw_spleen(canvas, plan, trunk)
     draw_pancreas(canvas, plan, hilum)
-    pylorus = draw_stomach(canvas, plan, trunk, hilum)
+    pylorus = draw_stomach(canvas, plan, trunk, hilum, mass)
     draw_duodenum(canvas, plan, trunk, pylorus)
-    draw_colon(canvas, plan, trunk, kidney)
+    draw_colon(canvas, plan, trunk, kidney, mass)
     draw_small_bowel(canvas, plan, trunk, hilum)
     draw_ascites(canvas, plan, trunk)
     draw_pelvis(canvas, plan)

@@ -17,8 +17,10 @@ from dissm_phantom.canvas import (
     tube,
     xyz,
 )
+from dissm_phantom.effusions import draw_dome_atelectasis, draw_pleural_effusion
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
+from dissm_phantom.variety import Trait
 
 
 def draw_heart(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Vector:
@@ -99,6 +101,10 @@ def draw_lungs(canvas: Canvas, plan: BodyPlan, trunk: Trunk, heart: Vector) -> N
     beside = ndimage.binary_dilation(open_space, iterations=int(rng.integers(1, 3)))
     near_floor = z < floor[None] + 3
     canvas.put(box, beside & near_floor, Tissue.DIAPHRAGM)
+    if Trait.ATELECTASIS in plan.traits:
+        draw_dome_atelectasis(canvas, plan, box, floor)
+    if Trait.PLEURAL_EFFUSION in plan.traits:
+        draw_pleural_effusion(canvas, plan, trunk, box)
 
 
 def _near_heart(canvas: Canvas, box: tuple[slice, slice, slice], pad_mm: float) -> Mask:

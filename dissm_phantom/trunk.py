@@ -9,6 +9,7 @@ import numpy as np
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import Box, Canvas, Field, Mask, ellipsoid
 from dissm_phantom.tissue import Tissue
+from dissm_phantom.variety import Trait
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ def _cavity(canvas: Canvas, plan: BodyPlan) -> Field:
     distance -= np.float32(need_right) * (1 - leftness) + np.float32(need_left) * leftness
     box = canvas.box(np.array(plan.liver_low) - 40, np.array(plan.liver_high) + 40)
     gap = np.float32(rng.uniform(-3.0, 0.6)) + np.float32(1.6) * canvas.noise(box, coarse=True)
+    if Trait.MUCH_ASCITES in plan.traits:
+        # Fluid holds the liver off the wall.
+        gap += np.float32(plan.trait_generator(Trait.MUCH_ASCITES).uniform(6, 20))
     return _pressed_by_liver(distance, box, canvas.liver_mm[box] - np.maximum(gap, -2.4))
 
 

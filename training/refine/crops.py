@@ -26,6 +26,7 @@ from training.refine.refinement_settings import RefinementPreset
 
 _MARGIN_MM = 44.0
 _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
+    TissueClass.OTHER: (Tissue.MASS, Tissue.MASS_WALL, Tissue.COLLAPSED_LUNG, Tissue.CLIP),
     TissueClass.LIVER: LIVER_TISSUES,
     TissueClass.HEART: (Tissue.HEART_BLOOD, Tissue.MYOCARDIUM),
     TissueClass.VEIN: (Tissue.IVC, Tissue.PORTAL_TRUNK),
@@ -41,8 +42,18 @@ _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
         Tissue.BOWEL_CONTRAST,
         Tissue.STOOL,
         Tissue.GUT_GAS,
+        Tissue.FOOD,
+        Tissue.FATTY_FOOD,
     ),
-    TissueClass.FLUID: (Tissue.ASCITES, Tissue.EFFUSION, Tissue.GALLBLADDER),
+    TissueClass.FLUID: (
+        Tissue.ASCITES,
+        Tissue.EFFUSION,
+        Tissue.GALLBLADDER,
+        Tissue.DENSE_BILE,
+        Tissue.GALLSTONE,
+        Tissue.GALLSTONE_RIM,
+        Tissue.MASS_CORE,
+    ),
     TissueClass.MUSCLE: (Tissue.MUSCLE, Tissue.INTERCOSTAL, Tissue.DIAPHRAGM),
 }
 
