@@ -12,6 +12,8 @@ import numpy.typing as npt
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 
 TISSUE_COUNT = len(Tissue)
+_FIRST_TISSUES = int(Tissue.CYST) + 1
+"""Tissues of the first three editions: whatever is appended must not change what is drawn for these."""
 
 
 class Phase(StrEnum):
@@ -39,6 +41,8 @@ class Appearance:
         mottle_hu, mottle_mm: Sd and node distance of slow texture of the liver (0 HU: none).
         patch_hu: How far parts of the liver stand above or below the rest, as after treatment or where the portal flow
             differs (0: none).
+        sharpening: Overshoot of edges by a sharp kernel, as a share of their step (0: none).
+        low_dose_hu: Sd of the long horizontal streaks that few photons leave (0: none).
     """
 
     phase: Phase
@@ -55,6 +59,8 @@ class Appearance:
     mottle_hu: float = 0.0
     mottle_mm: float = 20.0
     patch_hu: float = 0.0
+    sharpening: float = 0.0
+    low_dose_hu: float = 0.0
 
     @staticmethod
     def draw(rng: np.random.Generator, phase: Phase | None = None, randomised: bool | None = None) -> Appearance:
@@ -247,7 +253,9 @@ def _textures(rng: np.random.Generator) -> dict[Tissue, float]:
 def _randomise(hu: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """SynthSeg-like: every soft tissue is moved on its own, the liver too; air, lung and bone keep their order."""
     soft = (hu > -200) & (hu < 320)
-    moved = hu + rng.normal(0, 28, hu.shape).astype(np.float32) * soft
+    steps = rng.normal(0, 28, _FIRST_TISSUES)
+    appended = rng.spawn(1)[0].normal(0, 28, len(hu) - _FIRST_TISSUES)
+    moved = hu + np.concatenate([steps, appended]).astype(np.float32) * soft
     shift = np.float32(rng.normal(0, 18))
     liver = np.array([int(tissue) for tissue in LIVER_TISSUES])
     moved[liver] = hu[liver] + shift + rng.normal(0, 6, len(liver)).astype(np.float32)
