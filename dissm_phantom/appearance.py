@@ -12,8 +12,6 @@ import numpy.typing as npt
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 
 TISSUE_COUNT = len(Tissue)
-_FIRST_TISSUES = int(Tissue.CYST) + 1
-"""Tissues of the first three editions: whatever is appended must not change what is drawn for these."""
 
 
 class Phase(StrEnum):
@@ -253,9 +251,7 @@ def _textures(rng: np.random.Generator) -> dict[Tissue, float]:
 def _randomise(hu: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """SynthSeg-like: every soft tissue is moved on its own, the liver too; air, lung and bone keep their order."""
     soft = (hu > -200) & (hu < 320)
-    steps = rng.normal(0, 28, _FIRST_TISSUES)
-    appended = rng.spawn(1)[0].normal(0, 28, len(hu) - _FIRST_TISSUES)
-    moved = hu + np.concatenate([steps, appended]).astype(np.float32) * soft
+    moved = hu + rng.normal(0, 28, hu.shape).astype(np.float32) * soft
     shift = np.float32(rng.normal(0, 18))
     liver = np.array([int(tissue) for tissue in LIVER_TISSUES])
     moved[liver] = hu[liver] + shift + rng.normal(0, 6, len(liver)).astype(np.float32)

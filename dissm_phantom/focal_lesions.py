@@ -164,7 +164,7 @@ def draw_cysts(canvas: LesionCanvas, rng: np.random.Generator) -> None:
     for _ in range(_MAX_CYSTS):
         if left <= 0:
             return
-        radius = float(np.clip(np.exp(rng.normal(np.log(12), 0.6)), 3, 45))
+        radius = float(np.clip(np.exp(rng.normal(np.log(10), 0.6)), 3, 45))
         box, rho, liver = canvas.lump(canvas.any_place(rng), radius, rng, 0.04)
         free = liver & ~full[box]
         cyst = free & (rho < 1)
@@ -217,7 +217,7 @@ def draw_haemangioma(canvas: LesionCanvas, rng: np.random.Generator) -> None:
     canvas.paint(box, liver & (rho < 1), Tissue.LESION_HYPO, max(30.0, canvas.liver_hu - float(rng.uniform(25, 55))))
     if canvas.look.phase is Phase.PLAIN:
         return
-    bright = np.float32(canvas.vessel_hu * rng.uniform(0.75, 1.0))
+    bright = max(canvas.vessel_hu * rng.uniform(0.75, 1.0), canvas.liver_hu + 25)
     filled = rng.uniform(0.1, 0.55)
     nodules = (rho > 1 - filled) & (canvas.noise(rho.shape, rng) + np.float32(2) * (rho - 1) > rng.uniform(-1.0, 0.2))
     canvas.paint(box, liver & (rho < 1) & nodules, Tissue.LESION_HYPER, float(bright))

@@ -15,7 +15,7 @@ from dissm_phantom.tissue import Labels, Tissue
 from dissm_phantom.variety import Trait
 
 Points = npt.NDArray[np.float64]
-_CANDIDATES = 400
+_UNDERSIDE_MM = 8.0
 _STREAK_REACH_MM = 90.0
 _STREAK_FALL_MM = 14.0
 _HEART = (Tissue.HEART_BLOOD, Tissue.MYOCARDIUM)
@@ -100,7 +100,7 @@ def streaks(
 
 def _drain(labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Generator) -> list[Implant]:
     """A pigtail in the liver or beside it, led out through the right or front wall."""
-    tip = _pick((liver_mm > -25) & (liver_mm < 4) & (labels != Tissue.AIR), rng)
+    tip = _pick((liver_mm > -25) & (liver_mm < 4) & ~np.isin(labels, (Tissue.AIR, Tissue.LUNG)), rng)
     if tip is None:
         return []
     out = np.array([rng.uniform(-0.4, 0.4), rng.uniform(-1.0, 0.3), -rng.uniform(0.3, 1.0)])
@@ -118,7 +118,8 @@ def _drain(labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Ge
 
 def _clips(labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Generator) -> list[Implant]:
     """Three to nine short clips: in the gallbladder's bed, else at the liver's underside, or along a resection."""
-    underside = (liver_mm > 0) & (liver_mm < 7) & (labels == Tissue.FAT)
+    above = np.roll(liver_mm, -max(1, round(_UNDERSIDE_MM / spacing_mm)), axis=0)
+    underside = (liver_mm > 0) & (liver_mm < _UNDERSIDE_MM) & (above < 0) & (labels == Tissue.FAT)
     bed = underside & _close_to(labels, (Tissue.GALLBLADDER, Tissue.PORTAL_TRUNK), spacing_mm)
     place = _pick(bed, rng)
     if place is None:
@@ -247,8 +248,8 @@ class _Rays:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> _Rays:
-        count = int(rng.integers(5, 11))
-        return _Rays(rng.uniform(0, np.pi, count), rng.normal(0, 0.7, count), rng.uniform(1.5, 5.0, count))
+        count = int(rng.integers(8, 15))
+        return _Rays(rng.uniform(0, np.pi, count), rng.normal(0, 0.55, count), rng.uniform(1.2, 3.5, count))
 
 
 def _add_rays(
