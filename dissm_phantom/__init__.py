@@ -9,8 +9,10 @@ from dissm_phantom.rendering import render_hu
 from dissm_phantom.scanner import Phantom, ScanProtocol, content_hash, scan
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue, is_liver
 from dissm_phantom.variants import head, without_liver
+from dissm_phantom.variety import LIVER_SHAPES, Trait, Variety, trait_generator
 
 __all__ = [
+    "LIVER_SHAPES",
     "LIVER_TISSUES",
     "Anatomy",
     "Appearance",
@@ -18,6 +20,8 @@ __all__ = [
     "Phase",
     "ScanProtocol",
     "Tissue",
+    "Trait",
+    "Variety",
     "build_anatomy",
     "content_hash",
     "head",
@@ -25,6 +29,7 @@ __all__ = [
     "randomise_appearance",
     "render_hu",
     "scan",
+    "trait_generator",
     "with_diaphragm",
     "with_lesions",
     "without_liver",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dissm_engine.errors import MESH_NOT_CLOSED, GeometryError
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
-from dissm_phantom.body_plan import BodyPlan, body_grid, draw_plan
+from dissm_phantom.body_plan import BodyPlan, body_grid, draw_plan, with_traits
 from dissm_phantom.canvas import Canvas
 from dissm_phantom.digestive_tract import draw_colon, draw_duodenum, draw_small_bowel, draw_stomach
 from dissm_phantom.organs import (
@@ -27,9 +27,11 @@ from dissm_phantom.placement import deformed, random_placement, signed_distance
 from dissm_phantom.thorax import draw_heart, draw_lungs, draw_mediastinum
 from dissm_phantom.tissue import Labels
 from dissm_phantom.trunk import draw_trunk
+from dissm_phantom.variety import Trait, Variety
 from dissm_phantom.vessels import draw_great_vessels, draw_liver_vessels, draw_portal_trunk, porta_hepatis
 
 STEP_MM = 2.0
+_PLAIN = Variety.plain()
 Recipe = Mapping[str, float | int | str | bool]
 
 
@@ -43,7 +45,8 @@ class Anatomy:
         liver_mesh: The surface in this body, LPS mm: the given mesh, deformed if asked for, then moved by
             `body_from_liver`.
         body_from_liver: float64 [4, 4], the rotation and anisotropic scale that placed it.
-        recipe: What was drawn.
+        recipe: What was drawn; its `seed` is that of the body, its `traits` names those, separated by `; `.
+        traits: What the body has beyond the ordinary.
     """
 
     labels: Labels
@@ -51,6 +54,7 @@ class Anatomy:
     liver_mesh: TriangleMesh
     body_from_liver: npt.NDArray[np.float64]
     recipe: Recipe
+    traits: frozenset[Trait] = frozenset()
 
     @property
     def grid(self) -> Grid:
@@ -58,14 +62,21 @@ class Anatomy:
         return self.liver.grid
 
 
-def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liver: bool = False) -> Anatomy:
+def build_anatomy(
+    liver: TriangleMesh,
+    seed: int,
+    deform: bool = True,
+    whole_liver: bool = False,
+    variety: Variety = _PLAIN,
+) -> Anatomy:
     """A random body around a liver; the same seed gives the same body, bit for bit.
 
     Args:
         liver: Closed mesh, LPS mm, roughly centred on the origin.
         seed: Of everything that is drawn.
-        deform: Whether the liver is bent by a random smooth diffeomorphism first.
-        whole_liver: Whether the end of the scan never cuts the liver.
+        deform: Whether the liver is bent by a random smooth diffeomorphism.
+        whole_liver: Whether the end of the scan never cuts the liver, unless a trait of the body says that it does.
+        variety: How often bodies have which trait.
 
     Raises:
         GeometryError: The mesh is not closed.
@@ -73,6 +84,7 @@ def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liv
     if not liver.closed:
         raise GeometryError(MESH_NOT_CLOSED, edges="some")
     rng = np.random.default_rng(seed)
+    traits = variety.draw(seed)
     displacement = float(rng.uniform(3.0, 9.0)) if deform else 0.0
     surface = deformed(liver, rng, displacement) if deform else liver
     body_from_liver = random_placement(rng)
@@ -80,12 +92,13 @@ def build_anatomy(liver: TriangleMesh, seed: int, deform: bool = True, whole_liv
     plan = draw_plan(placed, rng)
     if whole_liver and plan.truncated != "none":
         plan = replace(plan, truncated="none", top=plan.dome + 20.0, bottom=plan.tip - 20.0)
+    plan = with_traits(plan, seed, traits)
     grid = body_grid(plan, STEP_MM)
     distance = signed_distance(placed, grid)
     canvas = Canvas(grid, np.zeros(grid.shape, dtype=np.uint8), distance, rng)
     _draw_body(canvas, plan)
-    recipe = _recipe(plan, seed, displacement)
-    return Anatomy(canvas.labels, SignedDistance(distance, grid), placed, body_from_liver, recipe)
+    recipe = _recipe(plan, displacement)
+    return Anatomy(canvas.labels, SignedDistance(distance, grid), placed, body_from_liver, recipe, traits)
 
 
 def _draw_body(canvas: Canvas, plan: BodyPlan) -> None:
@@ -111,9 +124,10 @@ def _draw_body(canvas: Canvas, plan: BodyPlan) -> None:
     draw_pelvis(canvas, plan)
 
 
-def _recipe(plan: BodyPlan, seed: int, displacement_mm: float) -> Recipe:
+def _recipe(plan: BodyPlan, displacement_mm: float) -> Recipe:
     return {
-        "seed": seed,
+        "seed": plan.seed,
+        "traits": "; ".join(sorted(plan.traits)),
         "deformation_mm": round(displacement_mm, 3),
         "truncated": plan.truncated,
         "above_dome_mm": round(plan.top - plan.dome, 1),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, axis_aligned_grid
 from dissm_phantom.canvas import Field
+from dissm_phantom.variety import Trait, trait_generator
+
+_CUT_ABOVE, _CUT_BELOW = (0.08, 0.35), (0.1, 0.45)
+"""Shares of the liver's height that lie beyond the end of a scan that begins or ends within it. Together at most 80 %,
+so that there is always something to be found."""
+_LOWERED_MM = (35.0, 80.0)
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,11 @@ class BodyPlan:
         half_width, front, back: The trunk cavity's half axis along x, and its limits along y.
         subcutaneous_mm, visceral: Fat under the skin (mm), and inside the cavity (0: lean, 1: obese).
         top, bottom: Limits of the scan along z.
-        truncated: `dome` or `tip`, where the scan ends within the liver; `none` where it does not.
+        truncated: `dome`, `tip` or `dome and tip`, where the scan ends within the liver; `none` where it does not.
         arms: Whether the arms lie beside the trunk.
+        seed: Of the body.
+        traits: What it has beyond the ordinary.
+        lowered_mm: How far the liver lies lower than usual against the ribs.
     """
 
     spine_x: float
@@ -40,11 +49,23 @@ class BodyPlan:
     bottom: float
     truncated: str
     arms: bool
+    seed: int = 0
+    traits: frozenset[Trait] = frozenset()
+    lowered_mm: float = 0.0
+
+    def trait_generator(self, trait: Trait) -> np.random.Generator:
+        """The generator of everything that a trait of this body draws; drawing from it changes nothing else."""
+        return trait_generator(self.seed, trait)
 
     @property
     def dome(self) -> float:
         """Highest z of the liver, mm."""
         return self.liver_high[2]
+
+    @property
+    def usual_dome(self) -> float:
+        """Where the ribs expect the dome, mm: above it where the liver, and the diaphragm with it, lies low."""
+        return self.dome + self.lowered_mm
 
     @property
     def tip(self) -> float:
@@ -88,6 +109,25 @@ def draw_plan(mesh: TriangleMesh, rng: np.random.Generator) -> BodyPlan:
         truncated=truncated,
         arms=bool(rng.random() < 0.12),
     )
+
+
+def with_traits(plan: BodyPlan, seed: int, traits: frozenset[Trait]) -> BodyPlan:
+    """The plan with its traits: those that decide about the scan's ends, the liver's height and the arms are applied.
+
+    Without traits nothing but the seed changes.
+    """
+    plan = replace(plan, seed=seed, traits=traits)
+    height = plan.dome - plan.tip
+    if Trait.CUT_ABOVE in traits:
+        share = plan.trait_generator(Trait.CUT_ABOVE).uniform(*_CUT_ABOVE)
+        plan = replace(plan, top=float(plan.dome - share * height))
+    if Trait.CUT_BELOW in traits:
+        share = plan.trait_generator(Trait.CUT_BELOW).uniform(*_CUT_BELOW)
+        plan = replace(plan, bottom=float(plan.tip + share * height))
+    if Trait.LOW_LIVER in traits:
+        plan = replace(plan, lowered_mm=float(plan.trait_generator(Trait.LOW_LIVER).uniform(*_LOWERED_MM)))
+    ends = [name for name, cut in (("dome", plan.top < plan.dome), ("tip", plan.bottom > plan.tip)) if cut]
+    return replace(plan, truncated=" and ".join(ends) or "none", arms=plan.arms or Trait.ARMS_DOWN in traits)
 
 
 def _spine_x(mesh: TriangleMesh, spine_y: float, rng: np.random.Generator) -> float:

@@ -13,6 +13,7 @@ from dissm_engine.atomic_file import open_atomic
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
 from dissm_phantom.anatomy import Anatomy, Recipe
+from dissm_phantom.variety import Trait
 
 _LIMIT_MM = 60.0
 
@@ -23,6 +24,7 @@ class StoredAnatomy:
 
     labels: uint8 [K, J, I]. liver: signed distance in mm, limited to +-60 mm, stored in half precision.
     liver_mesh: LPS mm. body_from_liver: float64 [4, 4]. liver_name: the surface it was built around. seed: of the body.
+    traits: what the body has beyond the ordinary.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -32,6 +34,7 @@ class StoredAnatomy:
     liver_name: str
     seed: int
     recipe: Recipe
+    traits: frozenset[Trait] = frozenset()
 
     @property
     def grid(self) -> Grid:
@@ -46,7 +49,7 @@ class StoredAnatomy:
     @property
     def anatomy(self) -> Anatomy:
         """For the scanner."""
-        return Anatomy(self.labels, self.liver, self.liver_mesh, self.body_from_liver, self.recipe)
+        return Anatomy(self.labels, self.liver, self.liver_mesh, self.body_from_liver, self.recipe, self.traits)
 
 
 def save_anatomy(path: Path, anatomy: Anatomy, liver_name: str, seed: int) -> None:
@@ -60,7 +63,14 @@ def save_anatomy(path: Path, anatomy: Anatomy, liver_name: str, seed: int) -> No
             vertices=anatomy.liver_mesh.vertices.astype(np.float32),
             faces=anatomy.liver_mesh.faces.astype(np.int32),
             body_from_liver=anatomy.body_from_liver,
-            about=json.dumps({"liver": liver_name, "seed": seed, "recipe": dict(anatomy.recipe)}),
+            about=json.dumps(
+                {
+                    "liver": liver_name,
+                    "seed": seed,
+                    "recipe": dict(anatomy.recipe),
+                    "traits": sorted(anatomy.traits),
+                }
+            ),
         )
 
 
@@ -78,6 +88,7 @@ def load_anatomy(path: Path) -> StoredAnatomy:
             liver_name=about["liver"],
             seed=int(about["seed"]),
             recipe=about["recipe"],
+            traits=frozenset(Trait(name) for name in about.get("traits", ())),
         )
 
 
