@@ -72,6 +72,6 @@ def test_the_same_generator_state_draws_the_same_and_some_draws_are_bare() -> No
 def test_the_first_frozen_phantom_of_every_edition_is_still_the_same_bit_for_bit(
     shared_data: Path, edition: int
 ) -> None:
-    entry = next(e for e in frozen_phantoms() if e["edition"] == edition)
-    liver = open_source(shared_data / "amos_livers_watertight_lps.npz", ()).load()[entry["liver"]]
-    assert content_hash(make_test_phantom(liver, entry["seed"], edition)) == entry["sha256"]
+    entry = next(e for e in frozen_phantoms() if e.edition == edition)
+    liver = open_source(shared_data / "amos_livers_watertight_lps.npz", ()).load()[entry.liver]
+    assert content_hash(make_test_phantom(liver, entry.seed, edition)) == entry.sha256
