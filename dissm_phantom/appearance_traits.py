@@ -110,7 +110,7 @@ def _scanned(look: Appearance, drawn: ScanTraits) -> Appearance:
         rng = drawn.generator(Trait.SHARP_KERNEL)
         look = replace(
             look,
-            sharpening=float(rng.uniform(0.25, 0.8)),
+            sharpening=float(rng.uniform(0.2, 0.6)),
             point_spread_mm=float(rng.uniform(0.55, 0.8)),
             noise_sd=look.noise_sd * float(rng.uniform(1.2, 1.8)),
             noise_mm=(along, 0.75 * rows, 0.75 * columns),
@@ -126,7 +126,7 @@ def _scanned(look: Appearance, drawn: ScanTraits) -> Appearance:
         )
     if Trait.LOW_DOSE in drawn:
         rng = drawn.generator(Trait.LOW_DOSE)
-        look = replace(look, noise_sd=float(rng.uniform(16, 34)), low_dose_hu=float(rng.uniform(4, 20)))
+        look = replace(look, noise_sd=float(rng.uniform(16, 34)), low_dose_hu=float(rng.uniform(8, 24)))
     return look
 
 

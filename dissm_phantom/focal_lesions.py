@@ -168,7 +168,8 @@ def draw_cysts(canvas: LesionCanvas, rng: np.random.Generator) -> None:
         box, rho, liver = canvas.lump(canvas.any_place(rng), radius, rng, 0.04)
         free = liver & ~full[box]
         cyst = free & (rho < 1)
-        canvas.paint(box, cyst, Tissue.CYST, float(rng.uniform(35, 75) if rng.random() < 0.06 else rng.uniform(-3, 16)))
+        bled = radius < 20 and rng.random() < 0.06
+        canvas.paint(box, cyst, Tissue.CYST, float(rng.uniform(35, 75) if bled else rng.uniform(-3, 16)))
         wall = np.float32(1 + 0.7 * canvas.spacing_mm / radius)
         full[box] |= rho < wall
         left -= int(cyst.sum())
@@ -189,8 +190,9 @@ def draw_calcified(canvas: LesionCanvas, rng: np.random.Generator) -> None:
             canvas.paint(box, liver & (rho >= inner) & (rho < 1) & gap, Tissue.LIPIODOL, dense)
         elif kind == "clumps":
             canvas.paint(box, liver & (rho < 1), Tissue.LESION_HYPO, max(15.0, canvas.liver_hu - 40))
-            clump = canvas.noise(rho.shape, rng) > rng.uniform(0.6, 1.4)
-            canvas.paint(box, liver & (rho < 0.85) & clump, Tissue.LIPIODOL, dense)
+            part, grain = liver & (rho < 0.9), canvas.noise(rho.shape, rng)
+            clump = grain >= np.quantile(grain[part], rng.uniform(0.6, 0.92)) if part.any() else part
+            canvas.paint(box, part & clump, Tissue.LIPIODOL, dense)
         else:
             canvas.paint(box, liver & (rho < min(1.0, 12 / radius)), Tissue.LIPIODOL, dense)
 
