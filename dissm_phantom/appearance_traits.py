@@ -111,7 +111,7 @@ def _scanned(look: Appearance, drawn: ScanTraits) -> Appearance:
         look = replace(
             look,
             sharpening=float(rng.uniform(0.2, 0.6)),
-            point_spread_mm=float(rng.uniform(0.55, 0.8)),
+            point_spread_mm=float(rng.uniform(0.6, 0.85)),
             noise_sd=look.noise_sd * float(rng.uniform(1.2, 1.8)),
             noise_mm=(along, 0.75 * rows, 0.75 * columns),
         )
@@ -120,7 +120,7 @@ def _scanned(look: Appearance, drawn: ScanTraits) -> Appearance:
         wider = float(rng.uniform(1.3, 1.9))
         look = replace(
             look,
-            point_spread_mm=float(rng.uniform(1.4, 2.2)),
+            point_spread_mm=float(rng.uniform(1.3, 1.9)),
             noise_sd=look.noise_sd * float(rng.uniform(0.5, 0.85)),
             noise_mm=(along, wider * rows, wider * columns),
         )

@@ -62,8 +62,7 @@ def render_hu_without_noise(
         hu = _with_partial_liver(hu, labels, liver_mm, spacing_mm)
     hu = ndimage.gaussian_filter(hu, appearance.point_spread_mm / spacing_mm, mode="nearest", truncate=3.0)
     if appearance.sharpening > 0:
-        wide = ndimage.gaussian_filter(hu, (0, _OVERSHOOT_MM / spacing_mm, _OVERSHOOT_MM / spacing_mm), truncate=2.5)
-        hu += np.float32(appearance.sharpening) * (hu - wide)
+        hu = with_overshoot(hu, (spacing_mm,) * 3, appearance.sharpening)
     extra = appearance.slice_mm**2 - spacing_mm**2
     if extra > 0:
         sd = np.sqrt(extra / 12.0) / spacing_mm
@@ -71,6 +70,13 @@ def render_hu_without_noise(
     if appearance.bias_hu > 0:
         hu += np.float32(appearance.bias_hu) * _smooth_noise(labels.shape, 70.0 / spacing_mm, rng)
     return np.asarray(hu, dtype=np.float32)
+
+
+def with_overshoot(hu: Field, spacing_kji: tuple[float, ...], share: float) -> Field:
+    """HU as a sharp kernel shows them: within a slice edges overshoot by a share of their step."""
+    width = (0.0, _OVERSHOOT_MM / spacing_kji[1], _OVERSHOOT_MM / spacing_kji[2])
+    wide = ndimage.gaussian_filter(hu, width, mode="nearest", truncate=2.5)
+    return np.asarray(hu + np.float32(share) * (hu - wide), dtype=np.float32)
 
 
 def scanner_noise(

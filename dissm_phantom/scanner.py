@@ -17,14 +17,14 @@ from dissm_phantom.appearance_traits import appearance_with_traits
 from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.lesions import with_lesions
 from dissm_phantom.patient_position import positioned
-from dissm_phantom.rendering import MAX_HU, MIN_HU, scanner_noise
+from dissm_phantom.rendering import MAX_HU, MIN_HU, scanner_noise, with_overshoot
 from dissm_phantom.scan_traits import SCAN_TRAITS, ScanTraits
 from dissm_phantom.tissue import is_liver
 from dissm_phantom.trait_rendering import render_without_noise
 from dissm_phantom.variety import Trait
 
 _MAX_THIN_SLICES = 450
-_SPREAD_MM, _SOFT_SPREAD_MM = 0.7, 1.6
+_SPREAD_MM, _SOFT_SPREAD_MM = 0.7, 1.15
 """Most blur at the scanner's own resolution, usually and with a soft kernel (sd)."""
 
 
@@ -180,19 +180,26 @@ def _scanned_tissue(
     """Tissue HU averaged over the slice thickness on the scan's grid; the liver's edge is cut at scan resolution."""
     step = float(anatomy.grid.spacing[0])
     thin = _without_thickness(appearance, _SOFT_SPREAD_MM if Trait.SOFT_KERNEL in drawn else _SPREAD_MM)
-    hu = render_without_noise(labels, step, thin, rng, anatomy.liver.mm, drawn)
+    # The dome may lie beyond the end of the scan, and then motion there does not show.
+    dome_k = round(float((anatomy.liver_mesh.vertices[:, 2].max() - anatomy.grid.lps_from_voxel[2, 3]) / step))
+    hu = render_without_noise(labels, step, thin, rng, anatomy.liver.mm, drawn, dome_k)
     samples = max(1, round(float(grid.spacing[2]) / step))
     total = np.zeros(grid.shape, dtype=np.float32)
     for n in range(samples):
         shifted = grid.lps_from_voxel.copy()
         shifted[2, 3] += ((n + 0.5) / samples - 0.5) * float(grid.spacing[2])
         total += on_scan_grid(hu, anatomy.grid, Grid(grid.shape, shifted))
-    return total / np.float32(samples)
+    total /= np.float32(samples)
+    if appearance.sharpening > 0:
+        spacing = (float(grid.spacing[2]), float(grid.spacing[1]), float(grid.spacing[0]))
+        total = with_overshoot(total, spacing, appearance.sharpening)
+    return total
 
 
 def _without_thickness(appearance: Appearance, max_spread_mm: float) -> Appearance:
-    """The same look without slice averaging and with the scanner's own point spread: interpolation blurs the rest."""
-    return replace(appearance, slice_mm=0.0, point_spread_mm=min(appearance.point_spread_mm, max_spread_mm))
+    """The same look without what belongs to the scan's own grid; its point spread is small, since sampling blurs."""
+    spread = min(appearance.point_spread_mm, max_spread_mm)
+    return replace(appearance, slice_mm=0.0, point_spread_mm=spread, sharpening=0.0)
 
 
 def _face_down(grid: Grid) -> npt.NDArray[np.float64]:
