@@ -42,6 +42,8 @@ class Appearance:
         mottle_hu, mottle_mm: Sd and node distance of slow texture of the liver (0 HU: none).
         patch_hu: How far parts of the liver stand above or below the rest, as after treatment or where the portal flow
             differs (0: none).
+        sharpening: Overshoot of edges by a sharp kernel, as a share of their step (0: none).
+        low_dose_hu: Sd of the long horizontal streaks that few photons leave (0: none).
     """
 
     phase: Phase
@@ -58,6 +60,8 @@ class Appearance:
     mottle_hu: float = 0.0
     mottle_mm: float = 20.0
     patch_hu: float = 0.0
+    sharpening: float = 0.0
+    low_dose_hu: float = 0.0
 
     @staticmethod
     def draw(rng: np.random.Generator, phase: Phase | None = None, randomised: bool | None = None) -> Appearance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from dissm_phantom.appearance import Appearance
 from dissm_phantom.appearance_randomisation import randomise_appearance
 from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.lesions import with_lesions
-from dissm_phantom.rendering import render_hu
+from dissm_phantom.motion import dome_slice
+from dissm_phantom.scan_traits import ScanTraits
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
+from dissm_phantom.trait_rendering import render_hu_with_traits
+from dissm_phantom.variety import Variety
 from training.phantom.anatomy_files import load_anatomy
 from training.refine.prior_errors import PriorErrors, perturbed_prior
 from training.refine.refinement_settings import RefinementPreset
@@ -78,6 +82,11 @@ class LiverCrop:
     spacing: float
     fits: tuple[npt.NDArray[np.float16], ...] = ()
 
+    @cached_property
+    def dome_k(self) -> int:
+        """The highest slice that shows the liver."""
+        return dome_slice(self.liver_mm)
+
 
 @dataclass(frozen=True)
 class RefinementSample:
@@ -119,10 +128,25 @@ def _liver_box(liver_mm: npt.NDArray[np.floating], spacing: float, tile: int) ->
     return tuple(box)
 
 
+_PLAIN = Variety.plain()
+
+
 def draw_sample(
-    crops: Sequence[LiverCrop], preset: RefinementPreset, table: npt.NDArray[np.uint8], rng: np.random.Generator
+    crops: Sequence[LiverCrop],
+    preset: RefinementPreset,
+    table: npt.NDArray[np.uint8],
+    rng: np.random.Generator,
+    variety: Variety = _PLAIN,
 ) -> RefinementSample:
-    """One painted patch near the surface of a random liver."""
+    """One painted patch near the surface of a random liver.
+
+    Args:
+        crops: Livers to choose from.
+        preset: Size of the patch and how wrong its prior may be.
+        table: Of `class_table`.
+        rng: Draws everything; with the plain variety the same as before there were varieties, bit for bit.
+        variety: How often the patch has which lesions, looks and artefacts.
+    """
     crop = crops[int(rng.integers(len(crops)))]
     n = preset.tile
     start = _patch_start(crop, n, rng)
@@ -130,7 +154,9 @@ def draw_sample(
     labels, truth = _to_size(crop.labels[where], n, 0), _to_size(crop.liver_mm[where].astype(np.float32), n, 40.0)
     labels = with_diaphragm(labels, truth, crop.spacing, rng)
     with_own_lesions = with_lesions(labels, truth, crop.spacing, rng)
-    hu = render_hu(with_own_lesions, crop.spacing, randomise_appearance(Appearance.draw(rng), rng), rng, liver_mm=truth)
+    look = randomise_appearance(Appearance.draw(rng), rng)
+    drawn = ScanTraits.draw(variety, rng)
+    hu = render_hu_with_traits(with_own_lesions, crop.spacing, look, rng, truth, drawn, crop.dome_k - start[0])
     in_view = _field_of_view(n, rng) & _inside(crop.labels[where].shape, n)
     hu = np.where(in_view, hu, np.float32(AIR_HU))
     if rng.random() < 0.15:
