@@ -68,6 +68,7 @@ def _write(context: RunContext, figures: str) -> None:
         "training_livers": livers,
         "anatomies": anatomies,
         "program": version("dissm-node"),
+        "started_from": None if context.start is None else context.start.to_json(),
     }
     write_bundle(
         context.folder / "bundle",
@@ -82,6 +83,7 @@ def _write(context: RunContext, figures: str) -> None:
             paints=context.preset.pose.paints,
             figures=figures,
         )
+        + _start(context)
         + _notes(context.folder / "notes.md"),
         provenance=provenance,
         figures={
@@ -89,6 +91,11 @@ def _write(context: RunContext, figures: str) -> None:
             "trust.png": trust_figure(fit),
         },
     )
+
+
+def _start(context: RunContext) -> str:
+    """What the run began with, as a section of the card; empty where all of it was trained from random weights."""
+    return "" if context.start is None else f"\n## Began with\n\n{context.start.sentence()}\n"
 
 
 def _notes(path: Path) -> str:
