@@ -104,22 +104,38 @@ def agreement(
     dsc = 2.0 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum()))
     found_points, true_points = (_crossings(mm, spacing) for mm in (field_mm, truth_mm))
     size = (field_mm.shape[0] - 1) * spacing
-    distances: list[npt.NDArray[np.float64]] = []
-    signs: list[npt.NDArray[np.float64]] = []
-    for points, others, other_mm, outward in (
+    directions = []
+    for points, surface, mm, outward in (
         (found_points, true_points, truth_mm, 1.0),
         (true_points, found_points, field_mm, -1.0),
     ):
         measured = points[_measured(points, where, spacing, size)]
-        if len(measured) == 0 or len(others) == 0:
-            continue
-        distances.append(KDTree(others).query(measured)[0])
-        signs.append(outward * np.sign(ndimage.map_coordinates(other_mm, measured.T / spacing, order=1)))
-    if not distances:
+        if len(measured) and len(surface):
+            directions.append(outward * _signed_distances(measured, surface, mm, spacing))
+    if not directions:
         return PatchAgreement(dsc, 0.0, 0.0)
-    mean = float(np.mean([one.mean() for one in distances]))
-    bias = float(np.mean([(d * s).mean() for d, s in zip(distances, signs, strict=True)]))
-    return PatchAgreement(dsc, mean, bias)
+    mean = float(np.mean([np.abs(signed).mean() for signed in directions]))
+    return PatchAgreement(dsc, mean, float(np.mean([signed.mean() for signed in directions])))
+
+
+def _signed_distances(
+    points: npt.NDArray[np.float64], surface: npt.NDArray[np.float64], mm: npt.NDArray[np.float32], spacing: float
+) -> npt.NDArray[np.float64]:
+    """Distance of each point to a surface given by points on it, positive outside of it; mm.
+
+    The nearest point of the surface lies up to a voxel beside the foot of the perpendicular: where it lies that near,
+    the distance to the plane through it counts.
+    """
+    _, nearest = KDTree(surface).query(points)
+    apart = points - surface[nearest]
+    place = surface[nearest].T / spacing
+    normal = np.stack([ndimage.map_coordinates(part, place, order=1, mode="nearest") for part in np.gradient(mm)], 1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    along = (apart * normal).sum(axis=1)
+    distance = np.linalg.norm(apart, axis=1)
+    beside = np.sqrt(np.maximum(distance**2 - along**2, 0))
+    sign = np.sign(ndimage.map_coordinates(mm, points.T / spacing, order=1, mode="nearest"))
+    return np.asarray(sign * np.where(beside <= spacing, np.abs(along), distance))
 
 
 def _samples(crops: Sequence[LiverCrop], preset: RefinementPreset, count: int) -> Iterator[RefinementSample]:
