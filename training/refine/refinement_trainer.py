@@ -61,7 +61,7 @@ class RefinementTraining:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), preset.learning_rate, weight_decay=preset.weight_decay
         )
-        self._half = preset.bfloat16 and native_bfloat16(device)
+        self.half = preset.bfloat16 and native_bfloat16(device)
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Take the weights of another training. A checkpoint, where there is one, takes their place again."""
@@ -118,7 +118,7 @@ class RefinementTraining:
     def _validation(self) -> Validation | None:
         if self.validation is None:
             return None
-        measure = partial(self.validation.measure, device=self.device, half=self._half)
+        measure = partial(self.validation.measure, device=self.device, half=self.half)
         return Validation(measure, self.preset.validation_steps, WATCHED, self.preset.flat_rule)
 
     def _batch(self, samples: Sequence[RefinementSample]) -> RefinementBatch:
@@ -126,7 +126,7 @@ class RefinementTraining:
             torch.stack([getattr(s, name) for s in samples]).to(self.device)
             for name in ("hu", "prior_mm", "truth_mm", "in_view")
         )
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self._half):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.half):
             change, tissue = self.model(input_channels(hu, prior, view))
         band = ((prior.abs() <= self.preset.band_mm) & (view > 0)).float()
         target = torch.stack([s.tissue for s in samples]).to(self.device)
