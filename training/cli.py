@@ -11,25 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from dissm_engine.atomic_file import write_text
 from dissm_engine.errors import DissmError, Reason
 from training.bundle_start import BundleStart
-from training.context import LoggedProgress, RunContext
+from training.context import RunContext
 from training.evaluate.evaluation_report import REPORT_FILE, read_report
 from training.evaluate.evaluation_stage import judge_bundle
 from training.evaluate.report_tables import tables
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName
-from training.refine.crops import load_crops
-from training.refine.settings_sweep import sweep as run_sweep
-from training.refine.settings_sweep import sweep_table, variants
-from training.refine.validation import ValidationPatches
+from training.refine.sweep_command import sweep
 from training.sources.surfaces import SourceError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and judge DISSM model bundles.")
@@ -117,31 +112,7 @@ def evaluate(
         _print_report(out)
 
 
-@app.command()
-def sweep(
-    anatomies: Annotated[Path, typer.Option(help="folder of bodies to learn from")],
-    validation: Annotated[Path, typer.Option(help="folder of other bodies to be measured on")],
-    vary: Annotated[list[str], typer.Option(help="setting=value,value of the refinement; may be given again")],
-    out: Annotated[Path, typer.Option(help="folder of the results; a sweep that was killed goes on")] = Path("sweep"),
-    preset: Annotated[str, typer.Option()] = "small",
-    minutes: Annotated[float, typer.Option(help="of processor time for each value")] = 2.0,
-    patches: Annotated[int, typer.Option(min=1, help="on which each value is measured")] = 24,
-    seed: Annotated[int, typer.Option(help="of everything random")] = 2026,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-    from_bundle: Annotated[str | None, typer.Option(help="begin with this bundle's weights, or 'shipped'")] = None,
-) -> None:
-    """Compare settings of the refinement at the same processor time."""
-    torch.set_num_threads(threads)
-    base = Preset.named(_preset_name(preset)).refine
-    held = ValidationPatches.draw(load_crops(sorted(validation.glob("*.npz")), base.tile), base, patches)
-    start = None
-    if from_bundle is not None:
-        start = BundleStart.read(from_bundle).bundle.model.refiner.state_tensors()
-    files = sorted(anatomies.glob("*.npz"))
-    out.mkdir(parents=True, exist_ok=True)
-    rows = run_sweep(variants(base, vary), files, held, 60 * minutes, out, seed, LoggedProgress(30), start)
-    write_text(out / "sweep.md", sweep_table(rows))
-    console.print(sweep_table(rows), highlight=False, markup=False)
+app.command()(sweep)
 
 
 @app.command()

@@ -15,8 +15,11 @@ from dissm_engine.volume import SignedDistance, axis_aligned_grid
 from dissm_phantom.anatomy import Anatomy
 from dissm_phantom.tissue import Tissue
 from training.errors import RunError
+from training.figures import learning_figure
+from training.metrics_file import MetricsFile
 from training.phantom.anatomy_files import save_anatomy
 from training.refine.crops import LiverCrop
+from training.refine.learning_curve import learning_curve
 from training.refine.painting import PaintingJob, ProcessPainter, painting
 from training.refine.refinement_settings import RefinementPreset
 from training.refine.refinement_trainer import RefinementTraining
@@ -129,3 +132,17 @@ def test_a_painting_process_that_died_is_named(tmp_path: Path) -> None:
     with ProcessPainter(job, 1) as painter, pytest.raises(RunError) as died:
         next(painter.batches(range(3)))
     assert died.value.reason.code == "PAINTER_DIED"
+
+
+def test_the_curve_of_a_run_is_read_from_its_trainings_in_their_order_and_drawn(tmp_path: Path) -> None:
+    for stage, dsc in (("finetune", 0.9), ("refine", 0.8)):
+        folder = tmp_path / stage
+        folder.mkdir()
+        task = MetricsFile(folder / "metrics.jsonl", stage)
+        task.append({"epoch": 1, "step": 100, "loss": 1.0})
+        figures = {"validation_dsc": dsc, "validation_mm": 1.0, "validation_bias_mm": 0.1}
+        task.append({"epoch": 2, "step": 200, "loss": 1.0, **figures})
+    curve = learning_curve(tmp_path)
+    assert [(point.stage, point.step, point.dsc) for point in curve] == [("refine", 200, 0.8), ("finetune", 200, 0.9)]
+    assert learning_figure(curve).startswith(b"\x89PNG")
+    assert learning_curve(tmp_path / "elsewhere") == []

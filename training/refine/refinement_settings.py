@@ -82,16 +82,19 @@ class RefinementPreset(BaseModel):
     @classmethod
     def smoke(cls) -> RefinementPreset:
         """Seconds: that the chain works, not that it is good."""
-        return cls(widths=(8, 16), tile=64, batch=1, steps=12, checkpoint_every=6)
+        return cls(widths=(8, 16), tile=64, batch=1, schedule="stable", steps=12, checkpoint_every=6)
 
     @classmethod
     def small(cls) -> RefinementPreset:
-        """The shipped bundle."""
-        return cls()
+        """The shipped bundle: some 20 hours of one core at the most, and no longer than the validation gains.
 
-    def finetuning(self, steps: int, fits_per_anatomy: int = 1) -> RefinementPreset:
+        The first training has no decay: the second goes on from its averaged weights.
+        """
+        return cls(schedule="stable", steps=100_000)
+
+    def finetuning(self, steps: int, fits_per_anatomy: int = 1, decay_steps: int = 0) -> RefinementPreset:
         """The same network, trained on from there with the pose stage's own results as priors."""
-        changed = {"steps": steps, "learning_rate": self.learning_rate / 3}
+        changed = {"steps": steps, "decay_steps": decay_steps, "learning_rate": self.learning_rate / 3}
         return self.model_copy(update={**changed, "fit_share": 0.7, "fits_per_anatomy": fits_per_anatomy})
 
     @classmethod
