@@ -12,8 +12,9 @@ from training.context import RunContext
 from training.evaluate.evaluation_report import read_report
 from training.evaluate.report_tables import figures_as_markdown
 from training.evaluate.trust_fit import read_trust_fit
-from training.figures import latent_figure, trust_figure
+from training.figures import latent_figure, learning_figure, trust_figure
 from training.phantom.anatomy_files import anatomy_files
+from training.refine.learning_curve import curve_to_json, learning_curve
 from training.trained_parts import trained_model
 
 _CARD = """# liver ({preset} preset)
@@ -60,6 +61,7 @@ def run_card(context: RunContext) -> None:
 def _write(context: RunContext, figures: str) -> None:
     fit = read_trust_fit(context.folder)
     model = replace(trained_model(context.folder), trust=fit.model)
+    curve = learning_curve(context.folder)
     livers = len(list((context.folder / "surfaces" / "training").glob("*.npz")))
     anatomies = len(anatomy_files(context.folder))
     provenance: JsonObject = {
@@ -68,6 +70,8 @@ def _write(context: RunContext, figures: str) -> None:
         "training_livers": livers,
         "anatomies": anatomies,
         "program": version("dissm-node"),
+        "learning_curve": curve_to_json(curve),
+        "started_from": None if context.start is None else context.start.to_json(),
     }
     write_bundle(
         context.folder / "bundle",
@@ -82,13 +86,20 @@ def _write(context: RunContext, figures: str) -> None:
             paints=context.preset.pose.paints,
             figures=figures,
         )
+        + _start(context)
         + _notes(context.folder / "notes.md"),
         provenance=provenance,
         figures={
             "latent.png": latent_figure(model.shape),
             "trust.png": trust_figure(fit),
+            **({"learning.png": learning_figure(curve)} if curve else {}),
         },
     )
+
+
+def _start(context: RunContext) -> str:
+    """What the run began with, as a section of the card; empty where all of it was trained from random weights."""
+    return "" if context.start is None else f"\n## Began with\n\n{context.start.sentence()}\n"
 
 
 def _notes(path: Path) -> str:

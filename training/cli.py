@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from dissm_engine.errors import DissmError, Reason
+from training.bundle_start import BundleStart
 from training.context import RunContext
 from training.evaluate.case_evaluation import judge_bundle_on_cases
 from training.evaluate.case_report import CASES_FILE, CaseReport
@@ -26,6 +27,7 @@ from training.evaluate.report_tables import case_tables, tables
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName
+from training.refine.sweep_command import sweep
 from training.sources.surfaces import SourceError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and judge DISSM model bundles.")
@@ -58,10 +60,29 @@ def run(
     max_minutes: Annotated[
         float | None, typer.Option(help="end at the next checkpoint after this time; the same command goes on from it")
     ] = None,
+    *,
+    from_bundle: Annotated[
+        str | None, typer.Option(help="begin with the trained parts of this bundle: a folder, a zip, or 'shipped'")
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="parts of that bundle that are not trained: some of shape,pose,refine")
+    ] = "",
+    decay_now: Annotated[
+        bool,
+        typer.Option("--decay-now", help="let the refinement's learning rate fall from its last checkpoint on"),
+    ] = False,
+    validation: Annotated[
+        Path | None, typer.Option(help="folder of bodies that no training sees; default OUT/validation_anatomies")
+    ] = None,
+    painters: Annotated[int, typer.Option(min=0, help="processes that paint the refinement's samples beside it")] = 0,
 ) -> None:
     """Train every stage of a preset. Goes on where it was stopped."""
     folder = out or Path("runs") / preset
     context = _context(folder, surfaces, preset, seed, threads, device, liver_label)
+    if keep and from_bundle is None:
+        raise typer.BadParameter("--keep says what is kept of a bundle; name it with --from-bundle")
+    start = None if from_bundle is None else BundleStart.read(from_bundle, keep.split(","))
+    context = replace(context, start=start, decay_now=decay_now, validation=validation, painters=painters)
     if max_minutes is not None:
         end = time.monotonic() + 60 * max_minutes
         context = replace(context, stop=lambda: time.monotonic() > end)
@@ -115,6 +136,9 @@ def evaluate(
         return
     for table in case_tables(report) if isinstance(report, CaseReport) else tables(report):
         console.print(table)
+
+
+app.command()(sweep)
 
 
 @app.command()

@@ -43,7 +43,7 @@ def _smoke() -> Preset:
         phantom=PhantomPreset.smoke(),
         pose=PosePreset.smoke(),
         refine=RefinementPreset.smoke(),
-        finetune=RefinementPreset.smoke().finetuning(4),
+        finetune=RefinementPreset.smoke().finetuning(4, decay_steps=2),
         trust_cases=2,
     )
 
@@ -55,7 +55,7 @@ def _small() -> Preset:
         phantom=PhantomPreset.small(),
         pose=PosePreset.small(),
         refine=RefinementPreset.small(),
-        finetune=RefinementPreset.small().finetuning(4000),
+        finetune=RefinementPreset.small().finetuning(40_000, decay_steps=8000),
         trust_cases=24,
     )
 

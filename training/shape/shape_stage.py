@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from training.bundle_start import Part
 from training.context import RunContext
 from training.metrics_file import MetricsFile
 from training.shape.aligned_livers import ALIGNMENT_FILE, load_alignment, save_alignment
 from training.shape.alignment import align
 from training.shape.autodecoder import AutoDecoderTraining
+from training.shape.kept_shape import keep_shape
 from training.shape.sampling import Samples, sample_all
 from training.sources.surfaces_stage import load_surfaces
 from training.training_loop import TrainingLoop
@@ -17,8 +19,12 @@ CHECKPOINT_FILE = "training_state.pt"
 def run_shape(context: RunContext) -> None:
     """Fill `shape/` of the run folder: alignment, samples, model, livers.
 
-    Every checkpoint comes with a model that can be loaded; a run that was killed goes on from the last one.
+    Every checkpoint comes with a model that can be loaded; a run that was killed goes on from the last one. A run that
+    keeps a bundle's shape model only writes it.
     """
+    if context.start is not None and context.start.keeps(Part.SHAPE):
+        keep_shape(context, context.start)
+        return
     preset, folder = context.preset.shape, context.folder / "shape"
     folder.mkdir(parents=True, exist_ok=True)
     meshes = load_surfaces(context.folder)
