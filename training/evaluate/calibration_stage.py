@@ -43,7 +43,7 @@ def run_calibrate(context: RunContext) -> None:
 def _overlaps(engine: Delineator, anatomy: StoredAnatomy, rng: np.random.Generator) -> list[float]:
     """DSC of one body for every offset."""
     volume = scanned(anatomy, int(rng.integers(2**31)))
-    found = engine.refit(volume, engine.best_hypothesis(volume, engine.find_pose(volume)))
+    found, _ = engine.refit(volume, engine.best_hypothesis(volume, engine.find_pose(volume)))
     field = organ_field(found.refinement.field, volume.grid)
     truth = Truth(anatomy.liver_mesh)
     distance = field.at(truth.grid.points_lps())
