@@ -89,11 +89,12 @@ def test_the_public_steps_make_what_delineate_makes(bundle: Bundle, blob: Volume
     )
     engine = Delineator(model)
     path = engine.find_pose(blob)
-    found = engine.refit(blob, engine.best_hypothesis(blob, path))
+    found, rounds = engine.refit(blob, engine.best_hypothesis(blob, path))
     surface = engine.finish(blob, found)
     measured = engine.measure(blob, path, found, surface)
     assert (surface.mask == whole.mask).all()
     assert (surface.field.mm == whole.field.mm).all()
+    assert rounds == whole.rounds
     assert measured.keys() == LIMITS.keys()
     assert judge(measured, model.trust) == whole.findings
     assert (whole.bundle_name, whole.bundle_digest) == (bundle.name, bundle.digest)

@@ -72,7 +72,7 @@ def run_calibrate(context: RunContext) -> None:
 
 def _calibrated(engine: Delineator, anatomy: StoredAnatomy, rng: np.random.Generator) -> BodyCalibration:
     volume = scanned(anatomy, int(rng.integers(2**31)))
-    found = engine.refit(volume, engine.best_hypothesis(volume, engine.find_pose(volume)))
+    found, _ = engine.refit(volume, engine.best_hypothesis(volume, engine.find_pose(volume)))
     field = organ_field(found.refinement.field, volume.grid)
     truth = Truth(anatomy.liver_mesh)
     distance = field.at(truth.grid.points_lps())

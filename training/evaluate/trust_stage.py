@@ -100,7 +100,7 @@ def _shifted(path: PosePath, shift_mm: float, rng: np.random.Generator) -> PoseP
 def _measured(engine: Delineator, volume: Volume, path: PosePath, truth: Truth | None) -> TrustPair | None:
     """Findings of what is found from `path`, and its DSC with the truth (None: there is no liver)."""
     try:
-        best = engine.refit(volume, engine.best_hypothesis(volume, path))
+        best, _ = engine.refit(volume, engine.best_hypothesis(volume, path))
         surface = engine.finish(volume, best)
     except DelineationError:
         return None

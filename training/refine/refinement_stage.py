@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from dissm_engine.atomic_file import open_atomic
-from dissm_engine.delineator import rigid_and_non_rigid
+from dissm_engine.hypothesis import rigid_and_non_rigid
 from dissm_engine.pose.agent import PoseAgent
 from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
