@@ -81,7 +81,7 @@ def preset() -> ShapePreset:
 
 @pytest.fixture(scope="session")
 def finished_run(bodies_npz: Path, preset: ShapePreset, tmp_path_factory: pytest.TempPathFactory) -> ShapeRun:
-    """Surfaces and shape stages, run once: twelve bodies to learn from, three held out."""
+    """Surfaces and shape stages, run once: eleven bodies to learn from, one for validation, three held out."""
     run = ShapeRun(tmp_path_factory.mktemp("run"), bodies_npz, Sections(preset))
     run_surfaces(run)
     run_shape(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh
 from dissm_engine.shape.meshing import mesh_of_field
 from dissm_engine.volume import SignedDistance, axis_aligned_grid
+from training.shape.deformed_livers import DeformedLiver
 from training.shape.shape_settings import ShapePreset
 from training.sources.repair import decimated
 
@@ -58,6 +59,17 @@ def align(meshes: Mapping[str, TriangleMesh], preset: ShapePreset, progress: Pro
             target = _extremely_simplified(mean_mesh(coarse, poses), preset).vertices
     radius = max(float(np.linalg.norm(poses[n].to_reference(m.vertices), axis=1).max()) for n, m in meshes.items())
     return Alignment(poses, radius * preset.margin)
+
+
+def with_deformed(
+    alignment: Alignment, livers: Mapping[str, TriangleMesh], deformed: Sequence[DeformedLiver], margin: float
+) -> Alignment:
+    """The alignment of livers, and of deformed ones that keep the poses of those they were made of."""
+    own = {liver.name: liver.pose(livers[liver.origin], alignment.poses[liver.origin]) for liver in deformed}
+    radii = [
+        float(np.linalg.norm(own[liver.name].to_reference(liver.mesh.vertices), axis=1).max()) for liver in deformed
+    ]
+    return Alignment({**alignment.poses, **own}, max([alignment.mm_per_unit, *(margin * radius for radius in radii)]))
 
 
 def register(liver: Points, target: Points, start: Pose | None = None) -> Pose:
