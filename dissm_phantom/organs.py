@@ -123,7 +123,7 @@ def _draw_large_spleen(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
         ]
     )
     cloud = cloud_of_ellipsoid(radii, turn)
-    center = beside_liver(canvas, trunk.cavity_mm, nominal, cloud, float(rng.uniform(0.04, 0.12)), 60.0)
+    center = beside_liver(canvas, trunk.cavity_mm, nominal, cloud, float(rng.uniform(0.04, 0.12)), 45.0)
     box, distance = ellipsoid(canvas, center, [1.5 * r for r in radii], turn, 0.0)
     distance += np.float32(2.5) * canvas.noise(box, coarse=True, rng=rng)
     # What the left lobe leaves free beside it is filled first: a broad contact, not a point. Towards the middle there
@@ -148,7 +148,7 @@ def _round_left_kidney(canvas: Canvas, plan: BodyPlan, box: Box) -> Mask:
     k, j, i = where.mean(axis=0).astype(int)
     across, along = x - canvas.x[box[2]][i] + 14, y - canvas.y[box[1]][j] - 8
     up = z - canvas.z[box[0]][k]
-    return np.asarray((across / 54) ** 2 + (along / 42) ** 2 + (up / 78) ** 2 < 1)
+    return np.asarray((across / 50) ** 2 + (along / 40) ** 2 + (up / 64) ** 2 < 1)
 
 
 def draw_pancreas(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:

@@ -152,6 +152,9 @@ def _draw_ribs(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     canvas.labels[bone & gristle] = Tissue.CARTILAGE
     sternum = (np.abs(x - np.float32(plan.spine_x)) < 17) & (y < plan.front + 40) & (distance > 1) & (distance < 11)
     sternum &= z > plan.ribs_dome - rng.uniform(15, 45)
+    if plan.traits:
+        # A liver that reaches into the breastbone stays liver; bodies without traits are kept as they were frozen.
+        sternum &= canvas.labels != Tissue.LIVER
     canvas.labels[sternum] = Tissue.BONE_CORTEX
     canvas.labels[sternum & (np.abs(distance - 6) < 3)] = Tissue.BONE_MARROW
 
