@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from dissm_engine.bundle import Bundle
 from dissm_engine.errors import BundleError
+from dissm_engine.pose.similarity import Pose
+from dissm_engine.shape.distance import surface_distance_mm
 from dissm_engine.shape.model import ShapeModel
 from dissm_engine.volume import axis_aligned_grid
 from dissm_phantom.tissue import Tissue
+from training import cli
 from training.bundle_start import BundleStart, Part
 from training.context import RunContext
 from training.errors import RunError
@@ -28,7 +32,9 @@ from training.refine.refinement_stage import run_finetune, run_fits, run_refine
 from training.refine.refinement_trainer import RefinementTraining
 from training.refine.refiner_files import load_refiner
 from training.run_record import require_recorded_settings
+from training.shape.aligned_livers import load_livers
 from training.shape.shape_stage import run_shape
+from training.sources.meshes import write_mesh
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +132,36 @@ def test_a_keep_that_makes_no_sense_is_refused(keep: list[str], code: str) -> No
 def test_a_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         BundleStart.read(str(tmp_path / "nothing"))
+
+
+def test_with_a_kept_shape_the_training_livers_are_fitted_for_the_pose_stage_and_each_only_once(
+    tmp_path: Path, shipped: BundleStart
+) -> None:
+    shape = shipped.bundle.model.shape
+    pose = Pose(np.array([10.0, -20.0, 30.0]), np.array([1.1, 1.0, 0.95]), np.eye(3))
+    liver = shape.mesh(np.array([1.0, -0.5]), pose, spacing_mm=6.0)
+    (tmp_path / "surfaces" / "training").mkdir(parents=True)
+    write_mesh(tmp_path / "surfaces" / "training" / "liver.npz", liver)
+    context = run_with(tmp_path, replace(shipped, kept=frozenset({Part.SHAPE})))
+    run_shape(context)
+    (found,) = load_livers(tmp_path / "shape").values()
+    again = shape.mesh_of_code(torch.from_numpy(found.code), found.pose, 6.0)
+    assert surface_distance_mm(again, liver) < 1.5
+    before = (tmp_path / "shape" / "livers.json").read_bytes()
+    run_shape(context)
+    assert (tmp_path / "shape" / "livers.json").read_bytes() == before
+
+
+def test_the_command_begins_with_a_bundle_and_passes_on_what_is_asked_of_a_refinement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts: list[RunContext] = []
+    monkeypatch.setattr(cli, "run_stages", lambda context, *_: contexts.append(context))
+    command = ["run", "--preset", "smoke", "--surfaces", str(tmp_path), "--out", str(tmp_path / "run")]
+    options = ["--from-bundle", "shipped", "--keep", "shape,pose", "--decay-now", "--painters", "2"]
+    assert CliRunner().invoke(cli.app, [*command, *options, "--validation", str(tmp_path)]).exit_code == 0
+    (context,) = contexts
+    assert context.start is not None
+    assert context.start.kept == {Part.SHAPE, Part.POSE}
+    assert (context.decay_now, context.painters, context.validation) == (True, 2, tmp_path)
+    assert "--from-bundle" in CliRunner().invoke(cli.app, [*command, "--keep", "shape"]).output
