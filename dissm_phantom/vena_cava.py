@@ -51,6 +51,8 @@ def nominal_course(plan: BodyPlan, z: float, exit_z: float) -> Vector:
 def carve_vena_cava(canvas: Canvas, plan: BodyPlan) -> tuple[Field, VenaCava]:
     """Lay the vein so deep that liver surrounds 60 to 100 % of it, and take its bed out of the liver.
 
+    Where a liver stays too far from the spine for that, it is surrounded as much as it can be.
+
     Args:
         canvas: Knows the liver; it must hold all of it.
         plan: Of the body.
@@ -65,14 +67,16 @@ def carve_vena_cava(canvas: Canvas, plan: BodyPlan) -> tuple[Field, VenaCava]:
     # Below, the vein comes in from where it lies beside the liver.
     entry = np.linspace(1.0, 0.0, _ENTRY_LEVELS + 1)[:-1]
     heights = np.concatenate([heights[0] - _LEVEL_MM * np.arange(_ENTRY_LEVELS, 0, -1), heights])
-    axis, share = np.empty((0, 3)), 0.0
+    pull = np.full(len(heights), _PULL)
+    pull[:_ENTRY_LEVELS] += 0.06 * entry
+    axis, share = np.empty((0, 3)), -1.0
     for depth in _DEPTHS:
         depths = np.full(len(heights), depth)
         depths[:_ENTRY_LEVELS] = entry * _DEPTHS[0] + (1 - entry) * depth
-        pull = np.full(len(heights), _PULL)
-        pull[:_ENTRY_LEVELS] += 0.06 * entry
-        axis = _course(canvas, plan, heights, depths * radius, pull)
-        share = float(enclosed_shares(canvas, axis[_ENTRY_LEVELS:], radius).mean())
+        tried = _course(canvas, plan, heights, depths * radius, pull)
+        found = float(enclosed_shares(canvas, tried[_ENTRY_LEVELS:], radius).mean())
+        if found > share:
+            axis, share = tried, found
         if share >= wanted:
             break
     # Out of the liver: on upwards, forward and to the left, where the heart lies.
