@@ -13,6 +13,7 @@ from dissm_phantom.anatomy import Anatomy
 from dissm_phantom.tissue import Tissue
 from training.errors import RunError
 from training.phantom.anatomy_files import save_anatomy
+from training.refine import settings_sweep
 from training.refine.crops import load_crops
 from training.refine.refinement_settings import RefinementPreset
 from training.refine.settings_sweep import sweep, sweep_table, variants
@@ -44,7 +45,9 @@ def test_a_setting_that_does_not_exist_or_has_no_such_value_is_named(text: str) 
     assert refused.value.reason.code == "SETTING_UNKNOWN"
 
 
-def test_a_sweep_gives_each_variant_its_time_and_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+def test_a_sweep_gives_each_variant_its_time_and_goes_on_where_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grid = axis_aligned_grid([-60, -60, -60], [60, 60, 60], 2.0)
     distance = np.asarray(np.linalg.norm(grid.points_lps(), axis=-1) - 35, dtype=np.float32)
     labels = np.where(distance < 0, Tissue.LIVER, Tissue.FAT).astype(np.uint8)
@@ -57,15 +60,21 @@ def test_a_sweep_gives_each_variant_its_time_and_goes_on_where_it_was_killed(tmp
     class Killed(Exception):
         pass
 
-    def kill_the_second(name: str, _: float) -> None:
-        if "batch" in name:
+    steps: list[float] = []
+
+    def kill_when_one_is_done(_: str, done: float) -> None:
+        steps.append(done)
+        if done > 0.6:
             raise Killed
 
+    monkeypatch.setattr(settings_sweep, "_KEPT_EVERY_SECONDS", 0.0)
     with pytest.raises(Killed):
-        sweep(chosen, [file], held, 2.0, tmp_path / "sweep", 3, kill_the_second)
-    first = (tmp_path / "sweep" / "base.json").read_bytes()
-    rows = sweep(chosen, [file], held, 2.0, tmp_path / "sweep", 3, lambda *_: None)
-    assert (tmp_path / "sweep" / "base.json").read_bytes() == first
+        sweep(chosen, [file], held, 2.0, tmp_path, 3, kill_when_one_is_done)
+    made = len(steps)
+    rows = sweep(chosen, [file], held, 2.0, tmp_path, 3, lambda _, done: steps.append(done))
+    assert sum(row.steps for row in rows) == len(steps) > made
     assert [row.samples / row.steps for row in rows] == [1, 2]
-    assert all(row.cpu_seconds >= 2 and 0 < row.painting_share < 1 for row in rows)
+    # Each had its time, and none more than a step of the slower one beyond it.
+    assert all(2 <= row.cpu_seconds < 4 and 0 < row.painting_share < 1 for row in rows)
     assert sweep_table(rows).count("\n") == 4
+    assert sweep(chosen, [file], held, 2.0, tmp_path, 3, pytest.fail) == rows

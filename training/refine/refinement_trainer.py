@@ -27,7 +27,7 @@ from training.training_loop import LoopSettings, Metrics, StepLoss, TrainingLoop
 
 CHECKPOINT_FILE = "training_state.pt"
 METRICS_FILE = "metrics.jsonl"
-_MAX_GRADIENT_NORM = 2.0
+MAX_GRADIENT_NORM = 2.0
 
 
 class RefinementTraining:
@@ -85,7 +85,7 @@ class RefinementTraining:
         settings = LoopSettings(
             total_steps=preset.steps,
             schedule=preset.rate_schedule,
-            max_gradient_norm=_MAX_GRADIENT_NORM,
+            max_gradient_norm=MAX_GRADIENT_NORM,
             ema_decay=preset.ema_decay,
             validation=self._validation(),
         )
@@ -100,10 +100,13 @@ class RefinementTraining:
         """The steps between two checkpoints."""
         first = epoch * self.preset.checkpoint_every
         for samples in self.painter.batches(range(first, first + self.preset.checkpoint_every)):
-            batch = self._batch(samples)
-            loss = refinement_loss(batch, self.preset.loss, FIELD_SPACING_MM, self.preset.rho_mm)
-            dice_loss = float(overlap_term(batch).detach())
-            yield StepLoss(loss, {"loss": float(loss.detach()), "dice_loss": dice_loss})
+            yield self.loss_of(samples)
+
+    def loss_of(self, samples: Sequence[RefinementSample]) -> StepLoss:
+        """The loss of one batch."""
+        batch = self._batch(samples)
+        loss = refinement_loss(batch, self.preset.loss, FIELD_SPACING_MM, self.preset.rho_mm)
+        return StepLoss(loss, {"loss": float(loss.detach()), "dice_loss": float(overlap_term(batch).detach())})
 
     def metrics_of(self, steps: Sequence[Metrics]) -> Metrics:
         """Means since the last checkpoint."""

@@ -1,28 +1,29 @@
-"""Which settings of the refinement learn most in the same processor time: short trainings, one after the other.
+"""Which settings of the refinement learn most in the same processor time: short trainings side by side.
 
-Wall time on a busy machine compares nothing. What is given to each variant is processor time, painting included; its
-learning rate rises over the first twentieth of it and falls to zero over the last three tenths, so that it ends as a
-long training would.
+Wall time on a busy machine compares nothing, and processor time little: a step costs more where others use the same
+caches. The variants are therefore trained in turns, each time the one that has had the least processor time, painting
+included, so that whatever slows one slows all. The learning rate rises over the first twentieth of the time and falls
+to zero over the last three tenths, so that each ends as a long training would.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from dissm_engine.atomic_file import open_atomic
 from dissm_engine.errors import Reason
 from dissm_engine.progress import Progress
 from training.errors import RunError
-from training.measurement_cache import cached_measurement
-from training.refine.crops import RefinementSample, load_crops
+from training.refine.crops import LiverCrop, load_crops
 from training.refine.painting import InProcessPainter
 from training.refine.refinement_settings import RefinementPreset
-from training.refine.refinement_trainer import RefinementTraining
+from training.refine.refinement_trainer import MAX_GRADIENT_NORM, RefinementTraining
 from training.refine.validation import ValidationPatches
 
 SETTING_UNKNOWN = Reason(
@@ -31,7 +32,7 @@ SETTING_UNKNOWN = Reason(
     "write it as learning_rate=3e-4,1e-3 or widths=24-48-72-96 or errors.centring=0,1",
 )
 _WARM_UP_SHARE, _DECAY_SHARE = 0.05, 0.3
-_MAX_GRADIENT_NORM = 2.0
+_KEPT_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -115,106 +116,104 @@ def sweep(
     """Train every variant for the same processor time, from the same weights and on the same bodies.
 
     Args:
-        chosen: The variants.
+        chosen: The variants, all of one tile size or of several; the bodies are read once for each size.
         files: Anatomies to learn from.
         validation: Patches of others.
         cpu_seconds: For each variant.
-        folder: Keeps each variant's row, so that a sweep that was killed goes on.
+        folder: Keeps each training every minute, so that a sweep that was killed goes on.
         seed: Of weights and samples.
         progress: Told after every step.
         start: Weights to begin with; None: random ones.
     """
-    rows = []
-    for variant in chosen:
-        measure = partial(_measured, variant, files, validation, cpu_seconds, folder, seed, progress, start)
-        path = folder / f"{variant.name}.json"
-        rows.append(cached_measurement(path, measure, asdict, lambda row: SweepRow(**row)))
-    return rows
+    crops = {tile: load_crops(files, tile) for tile in {variant.preset.tile for variant in chosen}}
+    contests = [_Contest(variant, crops[variant.preset.tile], cpu_seconds, folder, seed, start) for variant in chosen]
+    while running := [contest for contest in contests if contest.share < 1]:
+        least = min(running, key=lambda contest: contest.seconds)
+        least.make_step()
+        progress("sweep", sum(min(1.0, contest.share) for contest in contests) / len(contests))
+    return [contest.row(validation) for contest in contests]
 
 
-def _measured(
-    variant: Variant,
-    files: Sequence[Path],
-    validation: ValidationPatches,
-    cpu_seconds: float,
-    folder: Path,
-    seed: int,
-    progress: Progress,
-    start: Mapping[str, Tensor] | None,
-) -> SweepRow:
-    preset = variant.preset
-    painter = InProcessPainter(load_crops(files, preset.tile), preset, seed)
-    task = RefinementTraining(preset, painter, seed, folder)
-    if start is not None:
-        task.start_from(start)
-    clock = _Clock(cpu_seconds)
-    task.painter = _TimedPainter(painter, clock)
-    steps = 0
-    for step in _train(task, clock):
-        steps = step + 1
-        progress(f"sweep {variant.name}", min(1.0, clock.share))
-    seconds = clock.seconds
-    found = validation.measure(task.model.eval(), half=task.half)
-    return SweepRow(
-        variant.name,
-        steps,
-        steps * preset.batch,
-        seconds,
-        clock.painting / seconds,
-        found["validation_dsc"],
-        found["validation_mm"],
-        found["validation_bias_mm"],
-    )
+class _Contest:
+    """The training of one variant, which counts its own processor time.
 
+    Attributes:
+        seconds: Spent so far, without measurements.
+        painting: Seconds of them that went into the samples.
+        step: Optimiser steps made.
+    """
 
-class _Clock:
-    """Processor time since it was made, and how much of it went into painting."""
-
-    def __init__(self, budget: float) -> None:
-        self._began, self._budget = time.process_time(), budget
-        self.painting = 0.0
-
-    @property
-    def seconds(self) -> float:
-        return time.process_time() - self._began
+    def __init__(
+        self,
+        variant: Variant,
+        crops: Sequence[LiverCrop],
+        budget: float,
+        folder: Path,
+        seed: int,
+        start: Mapping[str, Tensor] | None,
+    ) -> None:
+        self.variant, self._budget = variant, budget
+        self._painter = InProcessPainter(crops, variant.preset, seed)
+        self._task = RefinementTraining(variant.preset, self._painter, seed, folder)
+        if start is not None:
+            self._task.start_from(start)
+        self._task.model.train()
+        self.seconds, self.painting, self.step = 0.0, 0.0, 0
+        self._file, self._kept_at = folder / f"{variant.name}.pt", 0.0
+        if self._file.exists():
+            self._restore()
 
     @property
     def share(self) -> float:
         return self.seconds / self._budget
 
+    def make_step(self) -> None:
+        began = time.process_time()
+        samples = self._painter.batch(self.step)
+        self.painting += time.process_time() - began
+        task = self._task
+        for group in task.optimizer.param_groups:
+            decay = max(0.0, 1 - self.share) / _DECAY_SHARE
+            group["lr"] = self.variant.preset.learning_rate * min(1.0, (self.share + 1e-3) / _WARM_UP_SHARE, decay)
+        task.optimizer.zero_grad(set_to_none=True)
+        task.loss_of(samples).loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        nn.utils.clip_grad_norm_(task.model.parameters(), MAX_GRADIENT_NORM)
+        task.optimizer.step()
+        self.step += 1
+        self.seconds += time.process_time() - began
+        if self.seconds > self._kept_at + _KEPT_EVERY_SECONDS or self.share >= 1:
+            self._keep()
 
-class _TimedPainter:
-    """A painter whose time is counted."""
+    def row(self, validation: ValidationPatches) -> SweepRow:
+        found = validation.measure(self._task.model, half=self._task.half)
+        return SweepRow(
+            self.variant.name,
+            self.step,
+            self.step * self.variant.preset.batch,
+            self.seconds,
+            self.painting / self.seconds,
+            found["validation_dsc"],
+            found["validation_mm"],
+            found["validation_bias_mm"],
+        )
 
-    def __init__(self, painter: InProcessPainter, clock: _Clock) -> None:
-        self._painter, self._clock = painter, clock
+    def _keep(self) -> None:
+        state = {
+            "model": self._task.model.state_dict(),
+            "optimizer": self._task.optimizer.state_dict(),
+            "counts": {"seconds": self.seconds, "painting": self.painting, "step": self.step},
+        }
+        with open_atomic(self._file) as stream:
+            torch.save(state, stream)
+        self._kept_at = self.seconds
 
-    def batches(self, steps: Sequence[int]) -> Iterator[list[RefinementSample]]:
-        for step in steps:
-            began = time.process_time()
-            batch = self._painter.batch(step)
-            self._clock.painting += time.process_time() - began
-            yield batch
-
-
-def _train(task: RefinementTraining, clock: _Clock) -> Iterator[int]:
-    """Make steps until the time is over; yield their numbers. The learning rate follows the time."""
-    rates = [group["lr"] for group in task.optimizer.param_groups]
-    task.model.train()
-    step = 0
-    while True:
-        for found in task.steps(step // task.preset.checkpoint_every):
-            share = clock.share
-            if share >= 1:
-                return
-            for group, rate in zip(task.optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * min(1.0, (share + 1e-3) / _WARM_UP_SHARE, (1 - share) / _DECAY_SHARE)
-            task.optimizer.zero_grad(set_to_none=True)
-            found.loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-            nn.utils.clip_grad_norm_(task.model.parameters(), _MAX_GRADIENT_NORM)
-            task.optimizer.step()
-            yield step
-            step += 1
+    def _restore(self) -> None:
+        state = torch.load(self._file, weights_only=True)
+        self._task.model.load_state_dict(state["model"])
+        self._task.optimizer.load_state_dict(state["optimizer"])
+        counts = state["counts"]
+        self.seconds, self.painting, self.step = counts["seconds"], counts["painting"], counts["step"]
+        self._kept_at = self.seconds
 
 
 def sweep_table(rows: Sequence[SweepRow]) -> str:
