@@ -125,9 +125,10 @@ def _riedel_lobe(liver: TriangleMesh, rng: np.random.Generator) -> TriangleMesh:
     moved = points.copy()
     moved[:, 2] -= 0.6 * longer * smooth_step((edge - points[:, 0]) / 50) * depth**1.5
     end = bottom - longer
-    field = field_of(TriangleMesh(moved, liver.faces), low=[marks.low[0], marks.low[1], end - 20])
     share = np.linspace(0, 1, max(8, int((top - end) / 5)))
     wide, deep = rng.uniform(14, 21), rng.uniform(24, 38)
+    room = xyz(wide + 8, deep + 8, 0)
+    field = field_of(TriangleMesh(moved, liver.faces), xyz(axis[0], axis[1], end - 8) - room, axis + room)
     size = np.interp(share, [0, 0.4, 0.75, 1], [0.6, 1.0, 0.9, 0.6])
     inward = rng.uniform(-4, 14)
     sections = [

@@ -73,6 +73,9 @@ def surface_of(field: SignedDistance) -> TriangleMesh:
         smooth = ndimage.gaussian_filter(mm, smoothing_mm / STEP_MM)
         # A voxel that lies on the surface would be a corner of triangles without an area.
         smooth = np.where(np.abs(smooth) < _MIN_DISTANCE_MM, np.float32(_MIN_DISTANCE_MM), smooth)
+        inner = smooth[1:-1, 1:-1, 1:-1]
+        # What reaches the border of the grid ends there.
+        smooth = np.pad(inner, 1, constant_values=np.float32(STEP_MM))
         mesh = mesh_of_field(SignedDistance(smooth, field.grid))
         if mesh.closed:
             return mesh

@@ -20,7 +20,11 @@ from dissm_phantom.canvas import (
 from dissm_phantom.effusions import draw_dome_atelectasis, draw_pleural_effusion
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
+<<<<<<< HEAD
 from dissm_phantom.variety import Trait
+=======
+from dissm_phantom.variety import LIVER_SHAPES
+>>>>>>> shapes
 
 
 def draw_heart(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Vector:
@@ -129,6 +133,10 @@ def _diaphragm_height(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Field:
     left_top = plan.dome - rng.uniform(2, 34)
     left = left_top - 55 * (((x - plan.spine_x - 82) / 95) ** 2 + ((y - plan.spine_y + 45) / 105) ** 2)
     dome = np.maximum(np.where(x < plan.spine_x + 20, right, -1e4), left)
+    if plan.traits.intersection(LIVER_SHAPES):
+        # Where liver is missing the lung does not go down: the diaphragm stands on fat and bowel.
+        across, along = (x - plan.spine_x + 82) / 95, (y - plan.spine_y + 45) / 105
+        dome = np.maximum(dome, plan.dome - 12 - 55 * (across**2 + along**2))
     level = int(np.clip(np.searchsorted(canvas.z, plan.dome - 60), 0, len(canvas.z) - 1))
     from_wall = -trunk.cavity_mm[level]
     depth = np.interp(trunk.angle, [0.0, 0.6, 1.5, 2.3, np.pi], [105, 105, 80, 35, 10]) * rng.uniform(0.65, 1.2)

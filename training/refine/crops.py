@@ -23,7 +23,6 @@ from dissm_phantom.motion import dome_slice
 from dissm_phantom.scan_traits import ScanTraits
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 from dissm_phantom.trait_rendering import render_hu_with_traits
-from dissm_phantom.variety import Variety
 from training.phantom.anatomy_files import load_anatomy
 from training.refine.prior_errors import PriorErrors, perturbed_prior
 from training.refine.refinement_settings import RefinementPreset
@@ -128,24 +127,19 @@ def _liver_box(liver_mm: npt.NDArray[np.floating], spacing: float, tile: int) ->
     return tuple(box)
 
 
-_PLAIN = Variety.plain()
-
-
 def draw_sample(
     crops: Sequence[LiverCrop],
     preset: RefinementPreset,
     table: npt.NDArray[np.uint8],
     rng: np.random.Generator,
-    variety: Variety = _PLAIN,
 ) -> RefinementSample:
     """One painted patch near the surface of a random liver.
 
     Args:
         crops: Livers to choose from.
-        preset: Size of the patch and how wrong its prior may be.
+        preset: Size of the patch, how wrong its prior may be, and how often it has which lesions, looks and artefacts.
         table: Of `class_table`.
-        rng: Draws everything; with the plain variety the same as before there were varieties, bit for bit.
-        variety: How often the patch has which lesions, looks and artefacts.
+        rng: Draws everything; without traits the same as before there were any, bit for bit.
     """
     crop = crops[int(rng.integers(len(crops)))]
     n = preset.tile
@@ -155,7 +149,7 @@ def draw_sample(
     labels = with_diaphragm(labels, truth, crop.spacing, rng)
     with_own_lesions = with_lesions(labels, truth, crop.spacing, rng)
     look = randomise_appearance(Appearance.draw(rng), rng)
-    drawn = ScanTraits.draw(variety, rng)
+    drawn = ScanTraits.draw(preset.variety, rng)
     hu = render_hu_with_traits(with_own_lesions, crop.spacing, look, rng, truth, drawn, crop.dome_k - start[0])
     in_view = _field_of_view(n, rng) & _inside(crop.labels[where].shape, n)
     hu = np.where(in_view, hu, np.float32(AIR_HU))

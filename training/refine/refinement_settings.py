@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dissm_engine.refine.network import RefinementArchitecture
+from dissm_phantom.variety import Trait, Variety
 from training.refine.prior_errors import PriorErrors
 from training.refine.refinement_loss import RefinementLossWeights, paper_weights
 from training.stable_decay import FlatRule, StableThenDecay
@@ -52,6 +53,8 @@ class RefinementPreset(BaseModel):
     fits_per_anatomy: int = 2
     errors: PriorErrors = PriorErrors()
     loss: RefinementLossWeights = RefinementLossWeights()
+    shares: dict[Trait, float] = {}
+    """Probability of each trait that is drawn anew with every sample: lesions, looks, implants, motion."""
     bfloat16: bool = True
     """Used only where the processor or GPU multiplies it natively."""
 
@@ -61,6 +64,11 @@ class RefinementPreset(BaseModel):
         return RefinementArchitecture(
             widths=self.widths, blocks=self.blocks, rho_mm=self.rho_mm, band_mm=self.band_mm, stride=self.stride
         )
+
+    @property
+    def variety(self) -> Variety:
+        """How often a sample has which trait."""
+        return Variety(self.shares)
 
     @property
     def rate_schedule(self) -> Callable[[int], float] | StableThenDecay:
@@ -90,7 +98,7 @@ class RefinementPreset(BaseModel):
 
         The first training has no decay: the second goes on from its averaged weights.
         """
-        return cls(schedule="stable", steps=100_000)
+        return cls(schedule="stable", steps=100_000, shares=dict(Variety.fourth_edition().shares))
 
     def finetuning(self, steps: int, fits_per_anatomy: int = 1, decay_steps: int = 0) -> RefinementPreset:
         """The same network, trained on from there with the pose stage's own results as priors."""
@@ -110,4 +118,5 @@ class RefinementPreset(BaseModel):
             learning_rate=1e-3,
             weight_decay=1e-4,
             loss=paper_weights(),
+            shares=dict(Variety.fourth_edition().shares),
         )

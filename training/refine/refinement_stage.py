@@ -18,8 +18,10 @@ from dissm_engine.volume import Volume, covering_grid
 from dissm_phantom.appearance import Appearance
 from dissm_phantom.appearance_randomisation import randomise_appearance
 from dissm_phantom.diaphragm import with_diaphragm
-from dissm_phantom.rendering import render_hu
+from dissm_phantom.scan_traits import ScanTraits
 from dissm_phantom.scanner import on_scan_grid
+from dissm_phantom.trait_rendering import render_hu_with_traits
+from dissm_phantom.variety import Variety
 from training.bundle_start import Part
 from training.context import RunContext
 from training.phantom.anatomy_files import anatomy_files, load_anatomy
@@ -66,7 +68,7 @@ def run_fits(context: RunContext) -> None:
         target_folder = _fits_folder(folder, file, context)
         if not _fit_file(target_folder, file, number, _ENDS[-1]).exists():
             rng = np.random.default_rng([context.seed, int(file.stem), number])
-            for end, prior in zip(_ENDS, _fits(file, shape, agent, rng), strict=True):
+            for end, prior in zip(_ENDS, _fits(file, shape, agent, preset.variety, rng), strict=True):
                 target = _fit_file(target_folder, file, number, end)
                 with open_atomic(target) as stream:
                     np.savez_compressed(stream, prior_mm=prior)
@@ -77,7 +79,9 @@ def _fit_file(folder: Path, anatomy: Path, number: int, end: str) -> Path:
     return folder / f"{anatomy.stem}_{number}_{end}.npz"
 
 
-def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Generator) -> list[npt.NDArray[np.float16]]:
+def _fits(
+    file: Path, shape: ShapeModel, agent: PoseAgent, variety: Variety, rng: np.random.Generator
+) -> list[npt.NDArray[np.float16]]:
     """The signed distances that the engine would refine from, in the order of _ENDS: mm on the anatomy's voxels.
 
     The last is the shape model fitted to the true surface, in the place of a found one (`Delineator.refit`).
@@ -85,7 +89,8 @@ def _fits(file: Path, shape: ShapeModel, agent: PoseAgent, rng: np.random.Genera
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])
     labels = with_diaphragm(anatomy.labels, anatomy.liver.mm, spacing, rng)
-    hu = render_hu(labels, spacing, randomise_appearance(Appearance.draw(rng), rng), rng, liver_mm=anatomy.liver.mm)
+    look, drawn = randomise_appearance(Appearance.draw(rng), rng), ScanTraits.draw(variety, rng)
+    hu = render_hu_with_traits(labels, spacing, look, rng, anatomy.liver.mm, drawn)
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
     coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
     fit = fit_to_mesh(

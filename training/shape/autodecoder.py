@@ -126,7 +126,8 @@ class AutoDecoderTraining:
         space = LatentSpace.from_codes(self._weighted(codes), self.preset.components)
         # A copy: the model freezes its decoder, and the training goes on with this one.
         decoder = copy.deepcopy(self.model.decoder)
-        ShapeModel(decoder, space, self.alignment.mm_per_unit, self.preset.sphere_radius).save(self.folder)
+        radius = self.preset.sphere_radius * self.alignment.reach
+        ShapeModel(decoder, space, self.alignment.mm_per_unit, radius).save(self.folder)
         real = {self.names[index]: codes[index] for index in self.real.tolist()}
         livers = {
             name: AlignedLiver(self.alignment.poses[name], code.numpy(), space.loadings(code).numpy())

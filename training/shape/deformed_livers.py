@@ -63,13 +63,20 @@ def prepare_deformed(
     for index, name in enumerate(sorted(livers)):
         for number in range(per_liver):
             turn = index * per_liver + number
-            shape = LIVER_SHAPES[turn % len(LIVER_SHAPES)]
+            shape = _shape_of_turn(turn, seed)
             path = folder / f"{name}-{number}.npz"
             if not path.exists():
                 write_mesh(path, _changed(livers[name], shape, np.random.default_rng([seed, _SEED, turn])))
             result.append(DeformedLiver(path.stem, name, shape, read_mesh(path)))
             progress("deform", len(result) / (per_liver * len(livers)))
     return result
+
+
+def _shape_of_turn(turn: int, seed: int) -> Trait:
+    """Every ten turns have every shape, in an order of their own."""
+    lap, place = divmod(turn, len(LIVER_SHAPES))
+    order = np.random.default_rng([seed, _SEED, lap, 1]).permutation(len(LIVER_SHAPES))
+    return LIVER_SHAPES[int(order[place])]
 
 
 def _changed(liver: TriangleMesh, shape: Trait, rng: np.random.Generator) -> TriangleMesh:
