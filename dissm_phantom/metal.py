@@ -120,7 +120,7 @@ def _clips(labels: Labels, liver_mm: Field, spacing_mm: float, rng: np.random.Ge
     """Three to nine short clips: in the gallbladder's bed, else at the liver's underside, or along a resection."""
     above = np.roll(liver_mm, -max(1, round(_UNDERSIDE_MM / spacing_mm)), axis=0)
     underside = (liver_mm > 0) & (liver_mm < _UNDERSIDE_MM) & (above < 0) & (labels == Tissue.FAT)
-    bed = underside & _close_to(labels, (Tissue.GALLBLADDER, Tissue.PORTAL_TRUNK), spacing_mm)
+    bed = underside & _close_to(labels, (Tissue.GALLBLADDER, Tissue.DENSE_BILE, Tissue.PORTAL_TRUNK), spacing_mm)
     place = _pick(bed, rng)
     if place is None:
         place = _pick(underside, rng)

@@ -16,7 +16,15 @@ from dissm_phantom.tissue import Labels, Tissue, is_liver
 from dissm_phantom.variety import Trait
 
 _TURN_DEGREES = (8.0, 30.0)
-_LUMEN = (Tissue.GUT_GAS, Tissue.STOMACH_CONTENT, Tissue.STOMACH_CONTRAST, Tissue.BOWEL_CONTENT, Tissue.BOWEL_CONTRAST)
+_LUMEN = (
+    Tissue.GUT_GAS,
+    Tissue.STOMACH_CONTENT,
+    Tissue.STOMACH_CONTRAST,
+    Tissue.BOWEL_CONTENT,
+    Tissue.BOWEL_CONTRAST,
+    Tissue.FOOD,
+    Tissue.FATTY_FOOD,
+)
 _PLIABLE = (Tissue.AIR, Tissue.FAT, Tissue.SKIN)
 _SKIN_MM = 2.4
 _MAX_FLATTENED_MM = 14.0

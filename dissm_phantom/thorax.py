@@ -20,11 +20,7 @@ from dissm_phantom.canvas import (
 from dissm_phantom.effusions import draw_dome_atelectasis, draw_pleural_effusion
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
-<<<<<<< HEAD
-from dissm_phantom.variety import Trait
-=======
-from dissm_phantom.variety import LIVER_SHAPES
->>>>>>> shapes
+from dissm_phantom.variety import LIVER_SHAPES, Trait
 
 
 def draw_heart(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Vector:

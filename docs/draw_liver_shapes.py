@@ -33,7 +33,8 @@ def view(inside: npt.NDArray[np.bool_], direction: str) -> npt.NDArray[np.float3
     hit, depth = along.any(axis=axis), ndimage.gaussian_filter(along.argmax(axis=axis).astype(np.float32), 0.6)
     # Image rows run downwards: z is turned for the upright views.
     picture, seen = (depth, hit) if direction == "below" else (depth[::-1], hit[::-1])
-    picture = np.where(seen, picture, picture[seen].max() + 20)
+    far = float(picture[np.asarray(seen)].max()) + 20
+    picture = np.where(seen, picture, far)
     down, right = np.gradient(picture)
     normal = np.stack([right, down, np.ones_like(picture)], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

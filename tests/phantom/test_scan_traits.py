@@ -78,7 +78,9 @@ def test_a_sample_with_traits_differs_in_its_image_alone() -> None:
     preset, table = RefinementPreset.smoke(), class_table()
     odd = Variety.plain().always(*SCAN_TRAITS)
     plain, first, second = (
-        draw_sample([crop()], preset.model_copy(update={"shares": dict(variety.shares)}), table, np.random.default_rng(5))
+        draw_sample(
+            [crop()], preset.model_copy(update={"shares": dict(variety.shares)}), table, np.random.default_rng(5)
+        )
         for variety in (Variety.plain(), odd, odd)
     )
     assert torch.equal(first.hu, second.hu)
