@@ -30,11 +30,10 @@ def view(inside: npt.NDArray[np.bool_], direction: str) -> npt.NDArray[np.float3
     """Grey levels 0..1 [rows, columns] of a lit solid; the patient's right is on the left in front and below."""
     along = inside[:, :, ::-1] if direction == "left" else inside
     axis = {"front": 1, "left": 2, "below": 0}[direction]
-    hit, depth = along.any(axis=axis), ndimage.gaussian_filter(along.argmax(axis=axis).astype(np.float32), 0.6)
+    hit, depth = np.asarray(along.any(axis=axis)), ndimage.gaussian_filter(along.argmax(axis=axis).astype(np.float32), 0.6)
     # Image rows run downwards: z is turned for the upright views.
     picture, seen = (depth, hit) if direction == "below" else (depth[::-1], hit[::-1])
-    far = float(picture[np.asarray(seen)].max()) + 20
-    picture = np.where(seen, picture, far)
+    picture = np.where(seen, picture, picture[seen].max() + 20)
     down, right = np.gradient(picture)
     normal = np.stack([right, down, np.ones_like(picture)], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

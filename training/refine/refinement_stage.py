@@ -89,8 +89,8 @@ def _fits(
     anatomy = load_anatomy(file)
     spacing = float(anatomy.grid.spacing[0])
     labels = with_diaphragm(anatomy.labels, anatomy.liver.mm, spacing, rng)
-    look, drawn = randomise_appearance(Appearance.draw(rng), rng), ScanTraits.draw(variety, rng)
-    hu = render_hu_with_traits(labels, spacing, look, rng, anatomy.liver.mm, drawn)
+    look, traits = randomise_appearance(Appearance.draw(rng), rng), ScanTraits.draw(variety, rng)
+    hu = render_hu_with_traits(labels, spacing, look, rng, anatomy.liver.mm, traits)
     path = agent.find_pose(Volume(hu, anatomy.grid.lps_from_voxel), shape)
     coarse = covering_grid(anatomy.grid, _DRAWN_SPACING_MM)
     fit = fit_to_mesh(
