@@ -81,7 +81,7 @@ def evaluate_case(engine: Delineator, volume: Volume, truth_mesh: TriangleMesh) 
         results[str(stage)] = truth.compare(engine.prior(pose, loadings))
     results[MEAN_SHAPE] = truth.compare(engine.prior(path.pose, np.zeros_like(path.loadings)))
     try:
-        found = engine.delineate(volume)
+        found = engine.delineate(volume, path=path)
     except DelineationError as problem:
         return EvaluatedCase({**results, REFINED: NOTHING_FOUND}, None, f"{problem.reason.code}: {problem}")
     return EvaluatedCase({**results, REFINED: truth.compare_mesh(found.mesh)}, found)
