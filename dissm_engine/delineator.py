@@ -88,7 +88,8 @@ class Delineator:
             path = path or self.find_pose(volume, monitor)
         with _timed("refine", seconds):
             best, rounds = self.refit(volume, self.best_hypothesis(volume, path, monitor), monitor)
-        monitor.check()
+        # Rounds may end early; this also sees a request to end.
+        monitor.report("refine", 1.0)
         with _timed("surface", seconds):
             surface = self.finish(volume, best)
         monitor.check()
