@@ -13,7 +13,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
 from training.sources.held_out import split_livers
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 SHAPE = (200, 512, 512)
 _PIXEL_MM = 0.78

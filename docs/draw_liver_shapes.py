@@ -18,7 +18,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_phantom.liver_shapes import liver_of_shape
 from dissm_phantom.shape_deformation import field_of
 from dissm_phantom.variety import LIVER_SHAPES, trait_generator
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 VIEWS = ("front", "left", "below")
 LIGHT = np.array([0.35, -0.45, 0.82])
