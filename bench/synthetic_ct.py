@@ -14,7 +14,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_phantom import Anatomy, Phantom, ScanProtocol, Trait, Variety, build_anatomy, scan
 from training.sources.held_out import split_livers
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 SHAPE = (200, 512, 512)
 ODD = (Trait.LEFT_LOBE_ROUND_SPLEEN, Trait.MASS_BESIDE_LIVER)

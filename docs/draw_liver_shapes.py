@@ -18,7 +18,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_phantom.liver_shapes import liver_of_shape
 from dissm_phantom.shape_deformation import field_of
 from dissm_phantom.variety import LIVER_SHAPES, trait_generator
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 VIEWS = ("front", "left", "below")
 LIGHT = np.array([0.35, -0.45, 0.82])
@@ -30,7 +30,10 @@ def view(inside: npt.NDArray[np.bool_], direction: str) -> npt.NDArray[np.float3
     """Grey levels 0..1 [rows, columns] of a lit solid; the patient's right is on the left in front and below."""
     along = inside[:, :, ::-1] if direction == "left" else inside
     axis = {"front": 1, "left": 2, "below": 0}[direction]
-    hit, depth = np.asarray(along.any(axis=axis)), ndimage.gaussian_filter(along.argmax(axis=axis).astype(np.float32), 0.6)
+    hit, depth = (
+        np.asarray(along.any(axis=axis)),
+        ndimage.gaussian_filter(along.argmax(axis=axis).astype(np.float32), 0.6),
+    )
     # Image rows run downwards: z is turned for the upright views.
     picture, seen = (depth, hit) if direction == "below" else (depth[::-1], hit[::-1])
     picture = np.where(seen, picture, picture[seen].max() + 20)

@@ -36,7 +36,7 @@ from training.phantom.realism import (
     measure,
     phantom_specimen,
 )
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 PHANTOMS = {
     "amos_010": 9102,

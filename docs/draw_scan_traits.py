@@ -27,7 +27,7 @@ from dissm_phantom import (
 )
 from dissm_phantom.focal_lesions import with_focal_lesions
 from dissm_phantom.metal import draw_implants, paint_implants
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 COLUMNS = 6
 MIN_BODY_HU = 20

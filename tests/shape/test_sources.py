@@ -12,7 +12,8 @@ from tests.shape.conftest import lobed_body
 from training.sources.held_out import amos_case_number, split_livers
 from training.sources.meshes import write_mesh
 from training.sources.repair import decimated, repaired, smoothed
-from training.sources.surfaces import SourceError, open_source
+from training.sources.source_at_path import open_source
+from training.sources.surfaces import SourceError
 
 
 def ball(radius: float = 40.0, subdivisions: int = 4) -> TriangleMesh:

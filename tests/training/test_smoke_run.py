@@ -20,7 +20,7 @@ from training.evaluate.frozen_phantoms import frozen_phantoms
 from training.pipeline import STAGES, run
 from training.presets import Preset
 from training.sources.held_out import split_livers
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 pytestmark = pytest.mark.slow
 

@@ -31,7 +31,7 @@ from training.shape.generalisation import (
     table_from_json,
 )
 from training.sources.repair import repaired
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 from training.sources.surfaces_stage import load_surfaces, prepare_surfaces
 
 _OWN_SEEDS = 901

@@ -23,7 +23,7 @@ from training.evaluate.frozen_phantoms import FOURTH_EDITION_FILE, EvaluationPha
 from training.evaluate.phantom_table import PhantomRecipe, phantom_table
 from training.evaluate.visible_surface import visible_surface
 from training.measurement_cache import cached_measurement, discard_measurements
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 ALREADY_FROZEN = Reason(
     "ALREADY_FROZEN",

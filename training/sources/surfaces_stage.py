@@ -12,7 +12,7 @@ from training.shape.shape_settings import ShapePreset
 from training.sources.held_out import split_livers
 from training.sources.meshes import MeshFolderSource, write_mesh
 from training.sources.repair import decimated, repaired, smoothed
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 Part = Literal["training", "validation", "held_out"]
 
