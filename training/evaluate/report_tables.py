@@ -39,6 +39,11 @@ def figures_as_markdown(report: EvaluationReport) -> str:
     return "\n\n".join(_markdown(*section) for section in _sections(report))
 
 
+def trust_as_markdown(assessment: TrustAssessment) -> str:
+    """Verdicts, rule and reliability for a model card."""
+    return "\n\n".join(_markdown(*section) for section in trust_sections(assessment))
+
+
 def case_tables(report: CaseReport) -> list[Table]:
     """For a terminal: every case, the summary, the trust."""
     rows = [_case(case) for case in report.cases]
