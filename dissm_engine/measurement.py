@@ -81,8 +81,8 @@ def measure(steps: DelineationSteps, ct_grid: Grid, rho_mm: float) -> Measuremen
     mass, mass_hu = regions.mass(steps.found.working.hu)
     values |= {
         "left_out": left_out.ml,
-        "taken_in": taken_in.largest_ml,
-        "mass_like": mass.largest_ml,
+        "taken_in": taken_in.main_part_ml,
+        "mass_like": mass.main_part_ml,
         "mass_hu": mass_hu,
         "tissue_dsc": regions.tissue_dsc,
     }

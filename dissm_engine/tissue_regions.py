@@ -36,12 +36,12 @@ class Region:
 
     Attributes:
         ml: Its volume.
-        largest_ml: Volume of its largest connected part.
+        main_part_ml: Volume of its largest connected part.
         points_lps: Voxel centres of that part, [N, 3], LPS mm; none where there is no such tissue.
     """
 
     ml: float
-    largest_ml: float
+    main_part_ml: float
     points_lps: npt.NDArray[np.float64]
 
 
@@ -108,7 +108,7 @@ class TissueRegions:
             remarkable = np.zeros(reference.shape, dtype=np.bool_)
             remarkable[box] = self._deep[box] & (sign * difference > _MASS_HU)
             region = _region(remarkable, self.field.grid, _MIN_MASS_MM)
-            if region.largest_ml > found.largest_ml:
+            if region.main_part_ml > found.main_part_ml:
                 kji = np.round(self.field.grid.to_voxel(region.points_lps)).astype(int)[:, ::-1].T
                 found, found_hu = region, float(np.median(hu[tuple(kji)])) - liver_hu
         return found, found_hu

@@ -54,7 +54,7 @@ def test_a_tip_that_is_missing_is_left_out_with_its_volume_side_and_slices() -> 
     missing = float(((tip().mm < 0) & (ball(40).mm > 0)).sum() * GRID.voxel_ml)
     # What lies within 3 mm of the outline does not count.
     assert 0.6 * missing < left_out.ml <= missing
-    assert left_out.largest_ml == left_out.ml
+    assert left_out.main_part_ml == left_out.ml
     place = place_of(left_out.points_lps, mesh_of(ball(40)), GRID)
     assert place.sides == (Side.LEFT, Side.TOP)
     shown = np.flatnonzero(((tip().mm < 0) & (ball(40).mm > 3)).any(axis=(1, 2))) + 1
@@ -97,7 +97,7 @@ def test_a_mass_inside_is_found_with_its_volume_and_its_hu_whatever_the_tissue_h
     noise = np.random.default_rng(0).normal(0, 15, GRID.shape)
     hu = (110 + difference * mass + noise).astype(np.float32)
     found, found_hu = seen(ball(40), ball(40).mm < 0).mass(hu)
-    assert found.largest_ml == pytest.approx(ball_ml(15), rel=0.3)
+    assert found.main_part_ml == pytest.approx(ball_ml(15), rel=0.3)
     assert found_hu == pytest.approx(difference, abs=10)
     assert np.linalg.norm(found.points_lps.mean(axis=0) - [0, 15, 0]) < 2
 
