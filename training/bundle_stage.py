@@ -52,7 +52,8 @@ _TRUST = """
 The estimate of the DSC was fitted on {fit} delineations of synthetic CTs, many of them wrong on purpose (wrong starts,
 early ends), and accepts from {accept:.3f} on. The tables are of {test} others, {odd} of them of odd bodies, of {livers}
 livers that the fit did not see; their bounds take results for independent, which those of one liver are not quite. Of
-{absent} scans without a liver {recognised} were recognised as such.
+{absent} scans without a liver {recognised} were recognised as such; of {found} with one, delineated as in use, {called}
+were said to have none.
 
 {tables}
 """
@@ -125,6 +126,8 @@ def _trust(fit: TrustFit) -> str:
         livers=livers,
         absent=len(fit.absent),
         recognised=fit.absent_recognised,
+        found=len(fit.found),
+        called=fit.called_absent,
         tables=trust_as_markdown(assessment),
     )
 

@@ -87,6 +87,16 @@ class TrustFit:
     absent_recognised: int
 
     @property
+    def found(self) -> tuple[TrustPair, ...]:
+        """Of both sets the results that were delineated as in use."""
+        return tuple(pair for pair in (*self.pairs, *self.test) if pair.start is Start.FOUND and not pair.early)
+
+    @property
+    def called_absent(self) -> int:
+        """How many of `found`, which all show a liver, the model says to have none."""
+        return sum(is_recognised_as_absent(pair.findings, self.model) for pair in self.found)
+
+    @property
     def assessment(self) -> TrustAssessment | None:
         """The model against the truth on the test set; None without one."""
         return assess_trust(*judged(self.model, self.test)) if self.test else None
@@ -123,6 +133,7 @@ def write_trust_fit(run_folder: Path, fit: TrustFit) -> None:
         "assessment": assessment.to_json() if assessment else None,
         "absent": fit.absent,
         "absent_recognised": fit.absent_recognised,
+        "called_absent": fit.called_absent,
     }
     write_json(run_folder / "trust" / TRUST_FILE, content)
 

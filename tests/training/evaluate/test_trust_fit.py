@@ -112,7 +112,10 @@ def test_a_fit_survives_its_file_and_is_assessed_on_the_test_set(tmp_path: Path)
 
 def test_what_is_recognised_as_no_liver_counts_as_rejected() -> None:
     model = fitted(results(50))
-    assert verdict_of(pair(0.97, odd_tissues=2.0, start_spread=30.0).findings, model) is Verdict.REJECT
+    absent = pair(0.97, odd_tissues=2.0, start_spread=30.0)
+    assert verdict_of(absent.findings, model) is Verdict.REJECT
+    wrong_start = replace(absent, start=Start.SHIFTED)
+    assert TrustFit(model, (absent, pair(0.96), wrong_start), (absent,), (), 0).called_absent == 2
 
 
 def test_no_liver_is_in_both_halves_and_every_body_is_in_one(tmp_path: Path) -> None:
