@@ -27,8 +27,8 @@ class Preset(BaseModel):
     finetune: RefinementPreset | None
     """None: the refinement is not trained on with the pose stage's own results."""
     trust_cases: int
-    """Bodies on which the surface's bias is measured; twice as many scans are delineated well and badly to fit the
-    estimate of the DSC, and as many again to test it."""
+    """Bodies on which the surface's bias is measured. As many scans are delineated well and badly to fit the estimate
+    of the DSC, and half as many again to test it."""
 
     @staticmethod
     def named(name: PresetName) -> Preset:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from dissm_engine.hypothesis import Hypothesis
 from dissm_engine.json_value import JsonValue
 from dissm_engine.measurement import DelineationSteps
 from dissm_engine.pose.agent import PosePath
-from dissm_engine.rounds import Round
+from dissm_engine.rounds import Round, at_rho_share, movement
 from dissm_engine.trust import fit_trust
 from dissm_engine.volume import Volume
 from dissm_phantom import ScanProtocol, head, scan, without_liver
@@ -36,15 +37,13 @@ from training.evaluate.trust_fit import (
 )
 from training.evaluate.trust_limits import with_accept_limit, with_limits_of_good_results
 from training.evaluate.visible_surface import visible_surface
-from training.evaluate.wrong_starts import starts
+from training.evaluate.wrong_starts import starts, starts_to_leave_early
 from training.measurement_cache import cached_measurement, discard_measurements
 from training.phantom.anatomy_files import StoredAnatomy, load_anatomy, stored_liver_name
 from training.phantom.scanned_phantoms import scanned
 from training.refine.refinement_stage import validation_files
 from training.trained_parts import trained_model
 
-SCANS_PER_TRUST_CASE = 2
-"""Scans in each half, times the preset's `trust_cases`; a scan gives up to eight results."""
 ODD_TRAITS = frozenset(
     {
         *LIVER_SHAPES,
@@ -90,9 +89,10 @@ def run_trust(context: RunContext) -> None:
     if not halves.fit:
         raise RunError(NO_VALIDATION_BODIES, folder=context.folder.name)
     work = _TrustWork(context, Delineator(trained_model(context.folder)), context.stage_folder("trust") / "cases")
-    pairs = work.measured(0, "fit", halves.fit)
+    pairs = work.measured("fit", halves.fit, range(work.fit_scans))
     absent = work.measured_absent(halves.fit)
-    test = work.measured(1, "test", halves.test)
+    further = range(work.fit_scans, work.fit_scans + work.test_scans)
+    test = work.measured("test", halves.test, further if halves.test else range(0))
     model = fit_trust([pair.findings for pair in pairs], [pair.dsc for pair in pairs])
     model = with_accept_limit(with_limits_of_good_results(model, pairs), pairs)
     recognised = sum(is_recognised_as_absent(values, model) for values in absent)
@@ -109,25 +109,30 @@ class _TrustWork:
     cache: Path
 
     @property
-    def scans(self) -> int:
-        """In each half."""
-        return SCANS_PER_TRUST_CASE * self.context.preset.trust_cases
+    def fit_scans(self) -> int:
+        """On how many scans the model is fitted; each gives up to 11 results."""
+        return self.context.preset.trust_cases
 
-    def measured(self, half: int, name: str, bodies: Sequence[Path]) -> list[TrustPair]:
-        """Every result of one half; none where it has no bodies."""
+    @property
+    def test_scans(self) -> int:
+        """On how many it is tested: half as many again, so that enough of the results are poor."""
+        return self.context.preset.trust_cases * 3 // 2
+
+    def measured(self, name: str, bodies: Sequence[Path], scans: range) -> list[TrustPair]:
+        """Every result of the scans of one half."""
         pairs: list[TrustPair] = []
-        for done in range(self.scans if bodies else 0):
-            rng = np.random.default_rng([self.context.seed, _TRUST_SEED, half, done])
-            measure = partial(_results, self.engine, bodies[done % len(bodies)], rng)
-            pairs += cached_measurement(self.cache / f"{name}_{done:03d}.json", measure, _to_json, _from_json)
-            self.context.progress("trust", (half * self.scans + done + 1) / (2 * self.scans))
+        for number in scans:
+            rng = np.random.default_rng([self.context.seed, _TRUST_SEED, number])
+            measure = partial(_results, self.engine, bodies[number % len(bodies)], rng)
+            pairs += cached_measurement(self.cache / f"{name}_{number:03d}.json", measure, _to_json, _from_json)
+            self.context.progress("trust", (number + 1) / (self.fit_scans + self.test_scans))
         return pairs
 
     def measured_absent(self, bodies: Sequence[Path]) -> list[FindingValues]:
         """Findings where there is no liver, of every fourth scan's body."""
         absent: list[FindingValues] = []
-        for done in range(0, self.scans, _ABSENT_EVERY):
-            seed = int(np.random.default_rng([self.context.seed, _TRUST_SEED, 2, done]).integers(2**31))
+        for done in range(0, self.fit_scans, _ABSENT_EVERY):
+            seed = int(np.random.default_rng([self.context.seed, _TRUST_SEED, done, 1]).integers(2**31))
             measure = partial(_where_there_is_none, self.engine, bodies[done % len(bodies)], seed)
             absent += cached_measurement(self.cache / f"absent_{done:03d}.json", measure, list, list)
         return absent
@@ -149,7 +154,7 @@ def _results(engine: Delineator, body: Path, rng: np.random.Generator) -> list[T
 def results_of_scan(
     engine: Delineator, anatomy: StoredAnatomy, volume: Volume, rng: np.random.Generator
 ) -> list[TrustPair]:
-    """Findings and true DSC from every start, each before its first round and after its last.
+    """Findings and true DSC from every start, before its first round and, of most, after its last.
 
     Args:
         engine: Delineates; its own trust does not matter.
@@ -165,6 +170,15 @@ def results_of_scan(
     except DelineationError:
         return []
     odd = bool(anatomy.traits & ODD_TRAITS)
+    found = engine.find_pose(volume)
+    ends = chain(
+        ((start, *end) for start, path in starts(found, rng) for end in _ends(engine, volume, path)),
+        (
+            (start, *end)
+            for start, path in starts_to_leave_early(found, rng)
+            for end in _early_end(engine, volume, path)
+        ),
+    )
     return [
         TrustPair(
             findings=dict(engine.measure(volume, steps).values),
@@ -174,8 +188,7 @@ def results_of_scan(
             liver=anatomy.liver_name,
             odd=odd,
         )
-        for start, path in starts(engine.find_pose(volume), rng)
-        for early, steps in _ends(engine, volume, path)
+        for start, early, steps in ends
     ]
 
 
@@ -210,7 +223,24 @@ def _ends(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[tuple[
             yield early, DelineationSteps(path, first, end, made_until_then, surface)
 
 
+def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[tuple[bool, DelineationSteps]]:
+    """Only the result before the first round; that round alone is made, for its movement."""
+    with suppress(DelineationError):
+        first = engine.best_hypothesis(volume, path)
+        fit, components = engine.fit_shape(first, volume.grid)
+        loadings = fit.loadings(engine.model.shape.latent_space, components)
+        later = engine.refine_from(volume, fit.pose, loadings).refinement
+        moved = movement(first.refinement, later)
+        left = Round(components, fit.residual_mm, moved, at_rho_share(later, _rho_mm(engine)), kept=False)
+        end = _without_bias(engine, first)
+        yield True, DelineationSteps(path, first, end, (left,), engine.finish(volume, end))
+
+
+def _rho_mm(engine: Delineator) -> float:
+    return engine.refiner.network.architecture.rho_mm
+
+
 def _without_bias(engine: Delineator, found: Hypothesis) -> Hypothesis:
     """As the engine leaves its own results."""
-    rho_mm = engine.refiner.network.architecture.rho_mm
-    return replace(found, refinement=found.refinement.moved_inward(engine.model.surface_bias_mm, rho_mm))
+    refinement = found.refinement.moved_inward(engine.model.surface_bias_mm, _rho_mm(engine))
+    return replace(found, refinement=refinement)

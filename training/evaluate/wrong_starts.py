@@ -31,11 +31,26 @@ def starts(path: PosePath, rng: np.random.Generator) -> Iterator[tuple[Start, Po
     rigid = stage_poses(path).get(StageName.ROTATION)
     if rigid is not None:
         yield Start.RIGID, _ended(path, StageName.ROTATION, *rigid)
-    near = path.loadings + rng.normal(0, _LOADINGS_NEAR, path.loadings.shape)
-    yield Start.SHIFTED, _ended_wrong(path, _shifted(path.pose, _SHIFTS_MM, 1.0, rng), near)
+    yield Start.SHIFTED, _shifted_away(path, rng)
+    yield Start.DEFORMED, _deformed(path, rng)
+
+
+def starts_to_leave_early(path: PosePath, rng: np.random.Generator) -> Iterator[tuple[Start, PosePath]]:
+    """Further wrong starts, of which only the result before the first round is wanted: these are mostly poor."""
+    yield Start.SHIFTED, _shifted_away(path, rng)
+    yield Start.DEFORMED, _deformed(path, rng)
+    yield Start.SHIFTED, _shifted_away(path, rng)
+
+
+def _shifted_away(path: PosePath, rng: np.random.Generator) -> PosePath:
+    loadings = path.loadings + rng.normal(0, _LOADINGS_NEAR, path.loadings.shape)
+    return _ended_wrong(path, _shifted(path.pose, _SHIFTS_MM, 1.0, rng), loadings)
+
+
+def _deformed(path: PosePath, rng: np.random.Generator) -> PosePath:
     scale = float(np.exp(rng.uniform(*np.log(_SCALES))))
-    far = rng.normal(0, _LOADINGS_FAR, path.loadings.shape)
-    yield Start.DEFORMED, _ended_wrong(path, _shifted(path.pose, _SMALL_SHIFTS_MM, scale, rng), far)
+    loadings = rng.normal(0, _LOADINGS_FAR, path.loadings.shape)
+    return _ended_wrong(path, _shifted(path.pose, _SMALL_SHIFTS_MM, scale, rng), loadings)
 
 
 def _shifted(pose: Pose, between_mm: tuple[float, float], scale: float, rng: np.random.Generator) -> Pose:

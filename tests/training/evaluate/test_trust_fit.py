@@ -26,7 +26,7 @@ from training.evaluate.trust_fit import (
 )
 from training.evaluate.trust_limits import WIDENED, with_accept_limit, with_limits_of_good_results
 from training.evaluate.trust_stage import BodyHalves, run_trust
-from training.evaluate.wrong_starts import starts
+from training.evaluate.wrong_starts import starts, starts_to_leave_early
 from training.phantom.anatomy_files import stored_liver_name
 from training.presets import Preset
 
@@ -154,6 +154,9 @@ def test_wrong_starts_are_wrong_and_end_in_one_hypothesis() -> None:
             assert len(stage_poses(wrong)) == 1
         assert 10 <= np.linalg.norm(made[Start.SHIFTED].pose.translation) <= 90
         assert np.linalg.norm(made[Start.DEFORMED].pose.translation) <= 10
+    for _, early in starts_to_leave_early(path, np.random.default_rng(0)):
+        assert len(stage_poses(early)) == 1
+        assert np.abs(early.loadings - path.loadings).max() > 0.1
     scales = [made[Start.DEFORMED].pose.scale[0] for made in drawn]
     assert min(scales) < 0.9 < 1.15 < max(scales)
     assert np.std([made[Start.DEFORMED].loadings for made in drawn]) == pytest.approx(1.5, rel=0.2)
