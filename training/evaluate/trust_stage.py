@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from training.errors import RunError
 from training.evaluate.metrics import Truth
 from training.evaluate.trust_fit import (
     FindingValues,
+    Start,
     TrustFit,
     TrustPair,
     is_recognised_as_absent,
@@ -170,15 +170,6 @@ def results_of_scan(
     except DelineationError:
         return []
     odd = bool(anatomy.traits & ODD_TRAITS)
-    found = engine.find_pose(volume)
-    ends = chain(
-        ((start, *end) for start, path in starts(found, rng) for end in _ends(engine, volume, path)),
-        (
-            (start, *end)
-            for start, path in starts_to_leave_early(found, rng)
-            for end in _early_end(engine, volume, path)
-        ),
-    )
     return [
         TrustPair(
             findings=dict(engine.measure(volume, steps).values),
@@ -188,8 +179,21 @@ def results_of_scan(
             liver=anatomy.liver_name,
             odd=odd,
         )
-        for start, early, steps in ends
+        for start, early, steps in _every_end(engine, volume, rng)
     ]
+
+
+def _every_end(
+    engine: Delineator, volume: Volume, rng: np.random.Generator
+) -> Iterator[tuple[Start, bool, DelineationSteps]]:
+    """Start, whether it ended before its first round, and the result."""
+    found = engine.find_pose(volume)
+    for start, path in starts(found, rng):
+        for early, steps in _ends(engine, volume, path):
+            yield start, early, steps
+    for start, path in starts_to_leave_early(found, rng):
+        for steps in _early_end(engine, volume, path):
+            yield start, True, steps
 
 
 def _where_there_is_none(engine: Delineator, body: Path, seed: int) -> list[FindingValues]:
@@ -223,7 +227,7 @@ def _ends(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[tuple[
             yield early, DelineationSteps(path, first, end, made_until_then, surface)
 
 
-def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[tuple[bool, DelineationSteps]]:
+def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[DelineationSteps]:
     """Only the result before the first round; that round alone is made, for its movement."""
     with suppress(DelineationError):
         first = engine.best_hypothesis(volume, path)
@@ -233,7 +237,7 @@ def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[t
         moved = movement(first.refinement, later)
         left = Round(components, fit.residual_mm, moved, at_rho_share(later, _rho_mm(engine)), kept=False)
         end = _without_bias(engine, first)
-        yield True, DelineationSteps(path, first, end, (left,), engine.finish(volume, end))
+        yield DelineationSteps(path, first, end, (left,), engine.finish(volume, end))
 
 
 def _rho_mm(engine: Delineator) -> float:
