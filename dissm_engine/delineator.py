@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from dissm_engine.bundle import Bundle
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_SURFACE, DelineationError
 from dissm_engine.hypothesis import MIN_AGREEMENT_GAIN, Hypothesis, rigid_and_non_rigid, unless_clearly_worse
-from dissm_engine.measurement import measure, tissue_agreement
+from dissm_engine.measurement import DelineationSteps, Measurements, measure, tissue_agreement
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.preprocessing import FIELD_SPACING_MM
@@ -87,14 +87,15 @@ class Delineator:
         with _timed("pose", seconds):
             path = path or self.find_pose(volume, monitor)
         with _timed("refine", seconds):
-            best, rounds = self.refit(volume, self.best_hypothesis(volume, path, monitor), monitor)
+            first = self.best_hypothesis(volume, path, monitor)
+            best, rounds = self.refit(volume, first, monitor)
         # Rounds may end early; this also sees a request to end.
         monitor.report("refine", 1.0)
         with _timed("surface", seconds):
             surface = self.finish(volume, best)
         monitor.check()
         with _timed("findings", seconds):
-            measured = self.measure(volume, path, best, surface)
+            measured = self.measure(volume, DelineationSteps(path, first, best, rounds, surface))
         monitor.report("done", 1.0)
         return Delineation(
             field=surface.field,
@@ -103,7 +104,7 @@ class Delineator:
             mesh=surface.mesh,
             pose=best.pose,
             loadings=best.loadings,
-            findings=judge(measured, self.model.trust),
+            findings=judge(measured.values, self.model.trust, measured.places),
             stage_seconds=seconds,
             bundle_digest=self.bundle.digest if self.bundle else "",
             bundle_name=self.bundle.name if self.bundle else "",
@@ -173,10 +174,9 @@ class Delineator:
         """The final field with its mask and mesh. Raises DelineationError when no closed surface remains."""
         return OrganSurface.of(found.refinement.field, volume.grid)
 
-    def measure(self, volume: Volume, path: PosePath, found: Hypothesis, surface: OrganSurface) -> Mapping[str, float]:
+    def measure(self, volume: Volume, steps: DelineationSteps) -> Measurements:
         """The value of every finding by its name; `dissm_engine.trust.judge` makes the verdict of them."""
-        volume_ml = float(surface.mask.sum() * volume.grid.voxel_ml)
-        return measure(path, found.loadings, found.refinement, found.working, surface.mesh, volume.grid, volume_ml)
+        return measure(steps, volume.grid, self._rho_mm)
 
     def fit_shape(self, found: Hypothesis, ct_grid: Grid) -> tuple[ShapeFit, int]:
         """The shape model where it lies closest to a found surface, and how many of its components moved.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from dissm_engine.hypothesis import MIN_AGREEMENT_GAIN, Hypothesis
 from dissm_engine.refine.refiner import Refinement
@@ -109,8 +110,7 @@ def until_still(
 
 def movement(before: Refinement, after: Refinement) -> Movement:
     """How far the surface moved from one refinement to the next; the two may lie on different grids."""
-    grid = after.field.grid
-    shell = (np.abs(after.field.mm) < float(grid.spacing.mean())) & after.in_view
+    grid, shell = after.field.grid, _shell(after)
     if not shell.any():
         return Movement(0.0, 0.0)
     points = grid.to_lps(np.argwhere(shell)[:, ::-1])
@@ -120,9 +120,19 @@ def movement(before: Refinement, after: Refinement) -> Movement:
 
 def at_rho_share(refinement: Refinement, rho_mm: float) -> float:
     """Share of the surface, where the CT shows it, whose change is as large as it may be, within a millimetre."""
-    grid = refinement.field.grid
-    shell = (np.abs(refinement.field.mm) < float(grid.spacing.mean())) & refinement.in_view
-    return float((np.abs(refinement.change_mm[shell]) > rho_mm - _AT_RHO_MM).mean()) if shell.any() else 0.0
+    shell = _shell(refinement)
+    return float(at_rho(refinement, rho_mm).sum() / shell.sum()) if shell.any() else 0.0
+
+
+def at_rho(refinement: Refinement, rho_mm: float) -> npt.NDArray[np.bool_]:
+    """Where the surface, as far as the CT shows it, was moved as far as it may be; bool [K, J, I]."""
+    return _shell(refinement) & (np.abs(refinement.change_mm) > rho_mm - _AT_RHO_MM)
+
+
+def _shell(refinement: Refinement) -> npt.NDArray[np.bool_]:
+    """Voxels at the surface, where the CT shows it."""
+    field = refinement.field
+    return np.asarray((np.abs(field.mm) < float(field.grid.spacing.mean())) & refinement.in_view)
 
 
 def more_components(now: int, all_of_them: int, residual_mm: float, at_rho: float) -> int:

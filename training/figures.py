@@ -32,10 +32,12 @@ def latent_figure(shape: ShapeModel) -> bytes:
 
 
 def trust_figure(fit: TrustFit) -> bytes:
-    """PNG: estimated against true DSC of the delineations that the estimate was fitted on."""
+    """PNG: estimated against true DSC of the results that were fitted on, and in orange of those that were not."""
     figure = Figure(figsize=(5, 5))
     axes = figure.add_subplot()
     axes.scatter([pair.dsc for pair in fit.pairs], [fit.model.estimate(pair.findings) for pair in fit.pairs], s=12)
+    for pair in fit.test:
+        axes.plot(pair.dsc, fit.model.estimate(pair.findings), ".", color="tab:orange", markersize=5)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     axes.set(xlabel="true DSC", ylabel="estimated DSC", xlim=(0, 1), ylim=(0, 1))
     return _png(figure)

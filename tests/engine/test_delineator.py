@@ -14,6 +14,7 @@ from dissm_engine.arithmetic import Arithmetic
 from dissm_engine.errors import NO_SURFACE, DelineationCancelled, DelineationError
 from dissm_engine.findings import Verdict
 from dissm_engine.hypothesis import Hypothesis
+from dissm_engine.measurement import DelineationSteps
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.progress import Monitor, Progress
@@ -91,14 +92,15 @@ def test_the_public_steps_make_what_delineate_makes(bundle: Bundle, blob: Volume
     )
     engine = Delineator(model)
     path = engine.find_pose(blob)
-    found, rounds = engine.refit(blob, engine.best_hypothesis(blob, path))
+    first = engine.best_hypothesis(blob, path)
+    found, rounds = engine.refit(blob, first)
     surface = engine.finish(blob, found)
-    measured = engine.measure(blob, path, found, surface)
+    measured = engine.measure(blob, DelineationSteps(path, first, found, rounds, surface))
     assert (surface.mask == whole.mask).all()
     assert (surface.field.mm == whole.field.mm).all()
     assert rounds == whole.rounds
-    assert measured.keys() == LIMITS.keys()
-    assert judge(measured, model.trust) == whole.findings
+    assert measured.values.keys() == LIMITS.keys()
+    assert judge(measured.values, model.trust, measured.places) == whole.findings
     assert (whole.bundle_name, whole.bundle_digest) == (bundle.name, bundle.digest)
     assert whole.arithmetic == Arithmetic.current(half=engine.half)
     assert engine.delineate(blob, path=path).findings == whole.findings

@@ -81,14 +81,16 @@ def test_a_stage_that_was_killed_goes_on_with_the_case_it_has_and_leaves_none(
     (folder / "trust.done").unlink()
     with pytest.raises(KilledError):
         run(RunContext(folder, published_surfaces(), Preset.named("smoke"), progress=killed), "trust", "trust")
-    first = folder / "trust" / "cases" / "000.json"
-    (findings, _), *others = json.loads(first.read_text())
+    first = folder / "trust" / "cases" / "fit_000.json"
+    pair, *others = json.loads(first.read_text())
     # A mark that only this file can have brought into the answer.
-    first.write_text(json.dumps([(findings, 0.4321), *others]))
+    first.write_text(json.dumps([pair | {"dsc": 0.4321}, *others]))
     run(RunContext(folder, published_surfaces(), Preset.named("smoke")), "trust", "trust")
     content = json.loads((folder / "trust" / "trust.json").read_text())
-    assert content["dsc"][0] == 0.4321
-    assert len(content["dsc"]) > 1 + len(others)
+    assert content["fit"][0]["dsc"] == 0.4321
+    assert len(content["fit"]) == 1 + len(others)
+    assert content["test"]
+    assert not {each["liver"] for each in content["fit"]} & {each["liver"] for each in content["test"]}
     assert not (folder / "trust" / "cases").exists()
 
 

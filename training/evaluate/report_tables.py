@@ -25,6 +25,7 @@ _REQUIREMENT_HEADINGS = ("requirement", "limit", "found", "met")
 _SHAPE_HEADINGS = ("code", "ASSD mm, mean (worst)")
 _SHAPE_TITLE = "shape model on the livers kept out, pose and code fitted to the true surface"
 _CASE_HEADINGS = ("case", "DSC %", "ASSD mm", "HD95 mm", "found/true ml", "verdict", "estimated %")
+_LIMIT_HEADINGS = ("from %", f"of true DSC < {POOR_DSC:.2f}", f"of true DSC >= {GOOD_DSC:.2f}")
 Rows = list[tuple[str, ...]]
 Section = tuple[str, Sequence[str], Rows]
 
@@ -37,6 +38,11 @@ def tables(report: EvaluationReport) -> list[Table]:
 def figures_as_markdown(report: EvaluationReport) -> str:
     """The same for a model card."""
     return "\n\n".join(_markdown(*section) for section in _sections(report))
+
+
+def trust_as_markdown(assessment: TrustAssessment) -> str:
+    """Verdicts, rule and reliability for a model card."""
+    return "\n\n".join(_markdown(*section) for section in trust_sections(assessment))
 
 
 def case_tables(report: CaseReport) -> list[Table]:
@@ -71,12 +77,18 @@ def trust_sections(trust: TrustAssessment) -> list[Section]:
         )
         for each in trust.reliability
     ]
+    limits: Rows = [
+        (f"{100 * each.limit:.0f}", _proportion(each.poor_accepted)[0], _proportion(each.good_accepted)[0])
+        for each in trust.limits
+        if round(1000 * each.limit) % 10 == 0
+    ]
     area = "" if trust.roc.area is None else f"; AUC for a true DSC < {POOR_DSC:.2f}: {trust.roc.area:.3f}"
     error = f"mean error {100 * trust.mean_absolute_error:.1f} points"
     return [
         (f"verdicts of {trust.results} results by true DSC", ("verdict", *BAND_NAMES), verdicts),
         ("rule of the verdict", ("results", "share", "95 % bounds", "wanted"), rule),
         (f"estimated DSC: {error}{area}", ("estimated %", "results", "mean estimated %", "mean true %"), bins),
+        ("what a limit of the estimate alone would accept", _LIMIT_HEADINGS, limits),
     ]
 
 

@@ -101,6 +101,12 @@ def load_anatomy(path: Path) -> StoredAnatomy:
         )
 
 
+def stored_liver_name(path: Path) -> str:
+    """The name of the surface that a stored anatomy was built around, without reading the rest of it."""
+    with np.load(path) as stored:
+        return str(json.loads(str(stored["about"]))["liver"])
+
+
 def anatomy_files(run_folder: Path, part: AnatomyPart = "training") -> list[Path]:
     """Every finished anatomy of a run, in order: around the livers for training, or around those for validation."""
     return sorted((run_folder / ANATOMY_FOLDERS[part]).glob("[0-9][0-9][0-9][0-9].npz"))
