@@ -13,6 +13,7 @@ import trimesh
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.model import ShapeModel
+from training.bundle_start import BundleStart
 from training.context import never_stop
 from training.shape.shape_settings import ShapePreset
 from training.shape.shape_stage import run_shape
@@ -33,6 +34,7 @@ class ShapeRun:
     device: str = "cpu"
     progress: Progress = field(default=no_progress)
     stop: Callable[[], bool] = never_stop
+    start: BundleStart | None = None
 
 
 def lobed_body(rng: np.random.Generator) -> TriangleMesh:

@@ -141,7 +141,7 @@ def test_a_run_that_is_asked_to_stop_ends_after_the_stage_and_goes_on_from_the_n
     assert done == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["liver_0", "amos_0001"])
+@pytest.mark.parametrize("name", ["liver_0", "case_0001"])
 def test_livers_of_any_name_are_judged_on_those_kept_out(tmp_path: Path, name: str) -> None:
     ((entry, mesh),) = phantoms_to_judge(context(tmp_path, [name, "other"]))
     assert (entry.liver, entry.edition) == (name, 0)
