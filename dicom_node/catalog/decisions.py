@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction, View
 from dicom_node.catalog.naming import new_case_id
-from dicom_node.catalog.series import SeriesRevision
+from dicom_node.catalog.series import SeriesRevision, image_count
 from dicom_node.catalog.states import CaseEvent, CaseState, SeriesEvent, SeriesState
 from dicom_node.catalog.tables import Case, Instance, Series, Stack, StackImage
 from dicom_node.catalog.transitions import advance_case, advance_series
@@ -110,7 +110,7 @@ def record_decisions(tx: Transaction, decisions: Sequence[Decision], decided: Se
 
 
 def _study_stack(session: Session, series: Series, stack: Stack) -> StudyStack:
-    count = _image_count(session, stack)
+    count = image_count(session, stack)
     middle = session.execute(
         select(Instance.id, Instance.path)
         .join(StackImage, StackImage.instance_id == Instance.id)
@@ -151,7 +151,7 @@ def _write_decision(tx: Transaction, stack: Stack, decision: Decision) -> None:
         "stack": stack.id,
         "label": stack.label,
         "revision": stack.revision,
-        "images": _image_count(tx.session, stack),
+        "images": image_count(tx.session, stack),
         "outcomes": {line.rule: line.outcome.value for line in decision.evidence},
         **(reason.facts if reason else {}),
     }
@@ -176,7 +176,7 @@ def _queue_case(tx: Transaction, stack: Stack) -> None:
     if known is not None:
         return
     # Asked before the case is there: a query would flush it without a state.
-    images, series_instance_uid = _image_count(tx.session, stack), stack.series.series_instance_uid
+    images, series_instance_uid = image_count(tx.session, stack), stack.series.series_instance_uid
     case = Case(id=new_case_id(), stack_id=stack.id, created_at=audit.utc_now(), attempt=0, stage_done=0.0)
     tx.session.add(case)
     advance_case(
@@ -213,7 +213,7 @@ def _move_series(tx: Transaction, series: Series, stacks: Sequence[Stack]) -> No
     admitted = sum(bool(stack.admitted) for stack in stacks)
     event, reason_code, series.facts = SeriesEvent.STACK_ADMITTED, None, {}
     if not admitted:
-        decisive = max(stacks, key=lambda stack: (_image_count(tx.session, stack), -stack.id))
+        decisive = max(stacks, key=lambda stack: (image_count(tx.session, stack), -stack.id))
         event, reason_code, series.facts = (
             SeriesEvent.NO_STACK_ADMITTED,
             decisive.reason_code,
@@ -228,7 +228,3 @@ def _move_series(tx: Transaction, series: Series, stacks: Sequence[Stack]) -> No
         admitted=admitted,
         revision=series.revision,
     )
-
-
-def _image_count(session: Session, stack: Stack) -> int:
-    return session.scalar(select(func.count()).where(StackImage.stack_id == stack.id)) or 0

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import SubjectKind, entry_of
 from dicom_node.catalog.database import View
+from dicom_node.catalog.series import image_count
 from dicom_node.catalog.states import CaseState
-from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack, StackImage
+from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack
 from dicom_node.reasons import NO_SUCH_SERIES, NOT_FOUND, NodeError
 from dicom_node.values.case_history import (
     AuditEntry,
@@ -132,12 +133,11 @@ def _series_record(series: Series) -> SeriesRecord:
 
 
 def _stack_record(session: Session, stack: Stack) -> StackRecord:
-    images = session.scalars(select(StackImage.position).where(StackImage.stack_id == stack.id)).all()
     return StackRecord(
         id=stack.id,
         label=stack.label,
         revision=stack.revision,
-        images=len(images),
+        images=image_count(session, stack),
         admitted=stack.admitted,
         reason=_reason(stack.reason_code, stack.facts),
         evidence=tuple(Evidence.from_json(row) for row in stack.evidence),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog.database import Transaction, View
@@ -115,6 +115,11 @@ def add_stacks(tx: Transaction, decided: SeriesRevision, drafts: Sequence[StackD
         )
         tx.session.add(stack)
     return True
+
+
+def image_count(session: Session, stack: Stack) -> int:
+    """How many images a stack has, counted by the database."""
+    return session.scalar(select(func.count()).where(StackImage.stack_id == stack.id)) or 0
 
 
 def stored_instance(row: Instance) -> StoredInstance:
