@@ -38,6 +38,7 @@ def measure(folder: Path, threads: int, bundle: Path | None) -> dict[str, object
         "stage_seconds": dict(found.stage_seconds),
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
+        "rounds": len(found.rounds),
         "peak_bytes": peak,
         "dsc": float(2 * (truth & found.mask).sum() / (truth.sum() + found.mask.sum())),
         "bundle": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 from dissm_engine.bundle import Bundle
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
-from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
-from training.sources.held_out import split_held_out
-from training.sources.surfaces import open_source
+from dissm_phantom import Anatomy, Phantom, ScanProtocol, Trait, Variety, build_anatomy, scan
+from training.sources.held_out import split_livers
+from training.sources.source_at_path import open_source
 
 SHAPE = (200, 512, 512)
+ODD = (Trait.LEFT_LOBE_ROUND_SPLEEN, Trait.MASS_BESIDE_LIVER)
+"""The traits of the patient on whom the third edition failed."""
 _PIXEL_MM = 0.78
 _LIVERS = "amos_livers_watertight_lps.npz"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -37,18 +40,19 @@ class BenchmarkCt:
         return f"{columns}x{rows}x{slices}, {spacing} mm, phantom seed {self.seed}, {self.liver}, {volume_ml:.0f} ml"
 
 
-def benchmark_ct(bundle: Bundle, seed: int) -> BenchmarkCt:
+def benchmark_ct(bundle: Bundle, seed: int, traits: Sequence[Trait] = ()) -> BenchmarkCt:
     """The CT of a seed, bit for bit the same wherever the shared data are the same.
 
     Around the held-out liver of median volume; without the shared data (DISSM_TEST_DATA, default ../shared/data)
-    around one drawn from the bundle's own shape model, which is an easier input and therefore named.
+    around one drawn from the bundle's own shape model, which is an easier input and therefore named. Every trait of
+    `traits` is in it; without any it is an ordinary patient.
     """
     liver, name = _liver(bundle, seed)
-    anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True)
+    anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True, variety=Variety.plain().always(*traits))
     phantom = scan(anatomy, filling_protocol(anatomy), seed)
     if phantom.volume.grid.shape != SHAPE:
         raise ValueError(f"the phantom of seed {seed} is {phantom.volume.grid.shape}, not {SHAPE}: take another seed")
-    return BenchmarkCt(phantom, name, seed)
+    return BenchmarkCt(phantom, ", ".join([name, *traits]), seed)
 
 
 def filling_protocol(anatomy: Anatomy) -> ScanProtocol:
@@ -64,8 +68,7 @@ def _liver(bundle: Bundle, seed: int) -> tuple[TriangleMesh, str]:
     file = Path(os.environ.get("DISSM_TEST_DATA", _ROOT.parent / "shared" / "data")) / _LIVERS
     if file.is_file():
         livers = open_source(file).load()
-        _, held_out = split_held_out(livers)
-        by_volume = sorted((livers[name].volume_ml, name) for name in held_out)
+        by_volume = sorted((livers[name].volume_ml, name) for name in split_livers(livers).held_out)
         name = by_volume[len(by_volume) // 2][1]
         return livers[name], f"held-out liver {name}"
     components = min(8, len(bundle.model.shape.latent_space.standard_deviation))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dissm_engine.delineation import Delineation
     from dissm_engine.delineator import Delineator
     from dissm_engine.errors import DissmError, Reason, all_reasons
-    from dissm_engine.findings import Finding, Findings, Verdict
+    from dissm_engine.findings import Finding, Findings, Place, Side, Verdict
     from dissm_engine.mesh import TriangleMesh
     from dissm_engine.progress import Cancellation, Progress
     from dissm_engine.trained_model import TrainedModel
@@ -42,9 +42,11 @@ __all__ = [
     "Finding",
     "Findings",
     "Grid",
+    "Place",
     "Progress",
     "Reason",
     "ScalarField",
+    "Side",
     "SignedDistance",
     "TrainedModel",
     "TriangleMesh",
@@ -59,7 +61,7 @@ _MODULES = {
     "delineation": ("Delineation",),
     "delineator": ("Delineator",),
     "errors": ("DissmError", "Reason", "all_reasons"),
-    "findings": ("Finding", "Findings", "Verdict"),
+    "findings": ("Finding", "Findings", "Place", "Side", "Verdict"),
     "mesh": ("TriangleMesh",),
     "progress": ("Cancellation", "Progress"),
     "trained_model": ("TrainedModel",),

@@ -7,8 +7,6 @@ from importlib.metadata import version
 
 import torch
 
-from dissm_engine.precision import native_bfloat16
-
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "fast-simplification")
 
 
@@ -35,14 +33,13 @@ class Arithmetic:
     libraries: tuple[str, ...]
 
     @staticmethod
-    def current(device: str = "cpu", half: bool | None = None) -> Arithmetic:
+    def current(device: str = "cpu", half: bool = False) -> Arithmetic:
         """The arithmetic that torch would use now.
 
         Args:
             device: Where the refinement network runs, as torch names it.
-            half: Whether it runs in bfloat16; None: wherever the device has instructions for it.
+            half: Whether it runs in bfloat16; which of the two is faster is measured, and may differ between machines.
         """
-        half = native_bfloat16(device) if half is None else half
         return Arithmetic(
             device=f"{device.split(':', maxsplit=1)[0]} {torch.cuda.get_device_name(device)}"
             if "cuda" in device

@@ -12,6 +12,7 @@ from dissm_engine.arithmetic import Arithmetic
 from dissm_engine.findings import Findings
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
+from dissm_engine.rounds import Round
 from dissm_engine.volume import Grid, SignedDistance
 
 
@@ -32,6 +33,7 @@ class Delineation:
             Empty where the model came from no bundle.
         tissue_hu: Median HU of named tissues (liver, aorta, spleen, ...) where they could be measured.
         arithmetic: What the bits of the result depend on beside the CT and the bundle.
+        rounds: Every round of fit and refinement, in order.
     """
 
     field: SignedDistance
@@ -47,6 +49,7 @@ class Delineation:
     bundle_version: str
     tissue_hu: Mapping[str, float]
     arithmetic: Arithmetic
+    rounds: tuple[Round, ...]
 
     @property
     def volume_ml(self) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +14,15 @@ from dissm_engine.arithmetic import Arithmetic
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_SURFACE, DelineationError
-from dissm_engine.measurement import measure, tissue_agreement
-from dissm_engine.pose.agent import PosePath, stage_poses
-from dissm_engine.pose.correction import StageName
+from dissm_engine.hypothesis import MIN_AGREEMENT_GAIN, Hypothesis, rigid_and_non_rigid, unless_clearly_worse
+from dissm_engine.measurement import DelineationSteps, Measurements, measure, tissue_agreement
+from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.similarity import Pose
-from dissm_engine.precision import native_bfloat16
 from dissm_engine.preprocessing import FIELD_SPACING_MM
 from dissm_engine.progress import UNMONITORED, Cancellation, Monitor, Progress, no_progress
-from dissm_engine.refine.refiner import Refinement
+from dissm_engine.refine.precision_choice import is_faster_in_bfloat16
 from dissm_engine.refine.tissues import median_hu
+from dissm_engine.rounds import MAX_ROUNDS, Attempt, Round, at_rho_share, more_components, until_still
 from dissm_engine.shape.fit import ShapeFit, fit_to_mesh
 from dissm_engine.surface import OrganSurface, largest_part, mesh_of
 from dissm_engine.trained_model import TrainedModel
@@ -32,26 +32,7 @@ from dissm_engine.volume import AIR_HU, Grid, SignedDistance, Volume, axis_align
 _MARGIN_MM = 36.0
 _SEARCH_SPACING_MM = 8.0
 _PRIOR_SPACING_MM = 4.0
-_MIN_AGREEMENT_GAIN = 0.015
-_MAX_REFINEMENTS = 3
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """The shape model at one pose, and what the refinement makes of it.
-
-    Attributes:
-        pose, loadings: Of the shape model; the loadings are float32 [C] in standard deviations.
-        working: The CT on the grid of the refinement's field.
-        refinement: The refined field with the tissues around it.
-        agreement: Share of the field's inside that the tissue head calls liver, 0 to 1.
-    """
-
-    pose: Pose
-    loadings: npt.NDArray[np.float32]
-    working: Volume
-    refinement: Refinement
-    agreement: float
+_MAX_HYPOTHESES = 2
 
 
 class Delineator:
@@ -63,6 +44,7 @@ class Delineator:
     Args:
         model: A bundle, or trained parts that are in none yet.
         device: Where the refinement network runs, as torch names it.
+        half: Whether it runs in bfloat16; None: where a short measurement, once in a process, shows a clear gain.
 
     Examples:
         A mask of the liver in a CT whose HU [K, J, I] and affine (LPS mm from voxels i, j, k) are known::
@@ -73,14 +55,19 @@ class Delineator:
             print(found.findings.verdict, f"{found.volume_ml:.0f} ml", found.mask.shape)
     """
 
-    def __init__(self, model: Bundle | TrainedModel, device: str = "cpu") -> None:
+    def __init__(self, model: Bundle | TrainedModel, device: str = "cpu", half: bool | None = None) -> None:
         self.bundle = model if isinstance(model, Bundle) else None
         self.model = model.model if isinstance(model, Bundle) else model
-        self.device, self.half = device, native_bfloat16(device)
+        architecture = self.model.refiner.network.architecture
+        self.device, self.half = device, is_faster_in_bfloat16(architecture, device) if half is None else half
         self.refiner = self.model.refiner.on(device, half=self.half)
 
     def delineate(
-        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+        self,
+        volume: Volume,
+        progress: Progress = no_progress,
+        cancellation: Cancellation | None = None,
+        path: PosePath | None = None,
     ) -> Delineation:
         """Delineate the organ.
 
@@ -88,6 +75,7 @@ class Delineator:
             volume: A CT that holds the organ, or a part of it; LPS.
             progress: Told the stage and the share of it that is done.
             cancellation: Ends the work when it is requested from another thread.
+            path: What `find_pose` gave for this volume; None: it is found here.
 
         Raises:
             DelineationError: No surface remains, or what was found is no such organ.
@@ -97,15 +85,17 @@ class Delineator:
         monitor = Monitor(progress, cancellation or Cancellation())
         seconds: dict[str, float] = {}
         with _timed("pose", seconds):
-            path = self.find_pose(volume, monitor)
+            path = path or self.find_pose(volume, monitor)
         with _timed("refine", seconds):
-            best = self.refit(volume, self.best_hypothesis(volume, path, monitor), monitor)
-        monitor.check()
+            first = self.best_hypothesis(volume, path, monitor)
+            best, rounds = self.refit(volume, first, monitor)
+        # Rounds may end early; this also sees a request to end.
+        monitor.report("refine", 1.0)
         with _timed("surface", seconds):
             surface = self.finish(volume, best)
         monitor.check()
         with _timed("findings", seconds):
-            measured = self.measure(volume, path, best, surface)
+            measured = self.measure(volume, DelineationSteps(path, first, best, rounds, surface))
         monitor.report("done", 1.0)
         return Delineation(
             field=surface.field,
@@ -114,13 +104,14 @@ class Delineator:
             mesh=surface.mesh,
             pose=best.pose,
             loadings=best.loadings,
-            findings=judge(measured, self.model.trust),
+            findings=judge(measured.values, self.model.trust, measured.places),
             stage_seconds=seconds,
             bundle_digest=self.bundle.digest if self.bundle else "",
             bundle_name=self.bundle.name if self.bundle else "",
             bundle_version=self.bundle.version if self.bundle else "",
             tissue_hu=median_hu(best.working.hu, best.refinement.tissue, surface.field.mm, best.refinement.in_view),
             arithmetic=arithmetic,
+            rounds=rounds,
         )
 
     def find_pose(self, volume: Volume, monitor: Monitor = UNMONITORED) -> PosePath:
@@ -141,48 +132,73 @@ class Delineator:
         tried: list[Hypothesis] = []
         for number, (pose, loadings) in enumerate(reversed(rigid_and_non_rigid(path))):
             with suppress(DelineationError):
-                tried.append(self.refine_from(volume, pose, loadings, monitor.part(number, _MAX_REFINEMENTS)))
-            if tried and tried[0].agreement + _MIN_AGREEMENT_GAIN >= 1:
+                tried.append(
+                    self.refine_from(volume, pose, loadings, monitor.part(number, _MAX_HYPOTHESES + MAX_ROUNDS))
+                )
+            if tried and tried[0].agreement + MIN_AGREEMENT_GAIN >= 1:
                 # No other could agree clearly more; it need not be refined.
                 break
         if not tried:
             raise DelineationError(NO_SURFACE)
-        return _unless_clearly_worse(tried[0], alternative=tried[-1])
+        return unless_clearly_worse(tried[0], alternative=tried[-1])
 
-    def refit(self, volume: Volume, found: Hypothesis, monitor: Monitor = UNMONITORED) -> Hypothesis:
-        """Fit the shape model to what the refinement found, and refine from there.
+    def refit(
+        self, volume: Volume, found: Hypothesis, monitor: Monitor = UNMONITORED
+    ) -> tuple[Hypothesis, tuple[Round, ...]]:
+        """Fit the shape model to what the refinement found and refine from there, until the surface stands still.
 
-        The refinement sees far more of the image than the pose stage did, so the model ends nearer to the organ, and
-        what lay deeper than rho in a wrong prior comes within reach: the result is again SDF + r, |r| <= rho. In the
-        end the model's surface bias is taken off.
+        At most `MAX_ROUNDS` rounds; the fit gets further components where it needs them. In the end the model's surface
+        bias is taken off.
 
         Raises:
             DelineationError: Nothing was found that the model could be fitted to.
             DelineationCancelled: The end of the work was asked for.
         """
-        last = monitor.part(_MAX_REFINEMENTS - 1, _MAX_REFINEMENTS)
-        last.report("refine", 0.0)
-        pose, loadings = self.fit_shape(found, volume.grid)
-        kept = _unless_clearly_worse(self.refine_from(volume, pose, loadings, last), alternative=found)
-        rho = self.refiner.network.architecture.rho_mm
-        return replace(kept, refinement=kept.refinement.moved_inward(self.model.surface_bias_mm, rho))
+
+        def attempt(kept: Hypothesis, number: int) -> Attempt:
+            part = monitor.part(_MAX_HYPOTHESES + number, _MAX_HYPOTHESES + MAX_ROUNDS)
+            part.report("refine", 0.0)
+            fit, components = self.fit_shape(kept, volume.grid)
+            loadings = fit.loadings(self.model.shape.latent_space, components)
+            return Attempt(self.refine_from(volume, fit.pose, loadings, part), components, fit.residual_mm)
+
+        kept, rounds = until_still(found, attempt, self._rho_mm)
+        refinement = kept.refinement.moved_inward(self.model.surface_bias_mm, self._rho_mm)
+        return replace(kept, refinement=refinement), rounds
+
+    @property
+    def _rho_mm(self) -> float:
+        return self.refiner.network.architecture.rho_mm
 
     def finish(self, volume: Volume, found: Hypothesis) -> OrganSurface:
         """The final field with its mask and mesh. Raises DelineationError when no closed surface remains."""
         return OrganSurface.of(found.refinement.field, volume.grid)
 
-    def measure(self, volume: Volume, path: PosePath, found: Hypothesis, surface: OrganSurface) -> Mapping[str, float]:
+    def measure(self, volume: Volume, steps: DelineationSteps) -> Measurements:
         """The value of every finding by its name; `dissm_engine.trust.judge` makes the verdict of them."""
-        volume_ml = float(surface.mask.sum() * volume.grid.voxel_ml)
-        return measure(path, found.loadings, found.refinement, found.working, surface.mesh, volume.grid, volume_ml)
+        return measure(steps, volume.grid, self._rho_mm)
 
-    def fit_shape(self, found: Hypothesis, ct_grid: Grid) -> tuple[Pose, npt.NDArray[np.float32]]:
-        """The shape model's pose and loadings (as many as before) that lie closest to a found surface, where the CT
-        shows it. Raises DelineationError when there is no surface."""
+    def fit_shape(self, found: Hypothesis, ct_grid: Grid) -> tuple[ShapeFit, int]:
+        """The shape model where it lies closest to a found surface, and how many of its components moved.
+
+        As many as before move at first, and more where those leave too much.
+
+        Args:
+            found: Its field's surface is the target.
+            ct_grid: Where the CT lies; what it does not show does not count.
+
+        Raises:
+            DelineationError: There is no surface.
+        """
         surface, shape = mesh_of(largest_part(found.refinement.field)), self.model.shape
-        start = ShapeFit(found.pose, shape.code(found.loadings), 0.0)
-        fit = fit_to_mesh(shape, surface, len(found.loadings), start, within=ct_grid)
-        return fit.pose, fit.loadings(shape.latent_space, len(found.loadings))
+        count = len(found.loadings)
+        begin = ShapeFit(found.pose, shape.code(found.loadings), 0.0)
+        fit = fit_to_mesh(shape, surface, count, begin, within=ct_grid)
+        at_rho = at_rho_share(found.refinement, self._rho_mm)
+        wanted = more_components(count, len(shape.latent_space.standard_deviation), fit.residual_mm, at_rho)
+        if wanted > count:
+            fit = fit_to_mesh(shape, surface, wanted, fit, within=ct_grid)
+        return fit, wanted
 
     def refine_from(
         self, volume: Volume, pose: Pose, loadings: npt.NDArray[np.float32], monitor: Monitor = UNMONITORED
@@ -225,17 +241,6 @@ class Delineator:
         step = FIELD_SPACING_MM
         counts = np.ceil((np.ceil((high - low) / step) + 1) / multiple) * multiple
         return axis_aligned_grid(low, low + (counts - 1) * step, step)
-
-
-def rigid_and_non_rigid(path: PosePath) -> list[tuple[Pose, npt.NDArray[np.float32]]]:
-    """Pose and loadings after the rotation stage and after the non-rigid stage."""
-    ends = stage_poses(path)
-    return [ends[stage] for stage in (StageName.ROTATION, StageName.NON_RIGID) if stage in ends]
-
-
-def _unless_clearly_worse(hypothesis: Hypothesis, alternative: Hypothesis) -> Hypothesis:
-    """The hypothesis, or the alternative where the tissue head agrees with that one clearly more."""
-    return alternative if alternative.agreement > hypothesis.agreement + _MIN_AGREEMENT_GAIN else hypothesis
 
 
 @contextmanager

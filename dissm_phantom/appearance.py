@@ -9,9 +9,12 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from dissm_phantom.neighbour_appearance import neighbour_hu, neighbour_stream, neighbour_texture
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 
 TISSUE_COUNT = len(Tissue)
+_FIRST_TISSUES = 48
+"""Tissues of the first three editions; what is drawn for them must not depend on how many came later."""
 
 
 class Phase(StrEnum):
@@ -39,6 +42,8 @@ class Appearance:
         mottle_hu, mottle_mm: Sd and node distance of slow texture of the liver (0 HU: none).
         patch_hu: How far parts of the liver stand above or below the rest, as after treatment or where the portal flow
             differs (0: none).
+        sharpening: Overshoot of edges by a sharp kernel, as a share of their step (0: none).
+        low_dose_hu: Sd of the long horizontal streaks that few photons leave (0: none).
     """
 
     phase: Phase
@@ -55,6 +60,8 @@ class Appearance:
     mottle_hu: float = 0.0
     mottle_mm: float = 20.0
     patch_hu: float = 0.0
+    sharpening: float = 0.0
+    low_dose_hu: float = 0.0
 
     @staticmethod
     def draw(rng: np.random.Generator, phase: Phase | None = None, randomised: bool | None = None) -> Appearance:
@@ -66,6 +73,9 @@ class Appearance:
             hu = _randomise(hu, rng)
         texture = _table(_textures(rng), default=3.0) * np.float32(rng.uniform(0.5, 1.8 if strongly else 1.2))
         thick = float(rng.choice([0.0, rng.uniform(1.5, 5.0)], p=[0.4, 0.6]))
+        apart = neighbour_stream(rng)
+        _set(hu, neighbour_hu(hu, chosen is not Phase.PLAIN, apart))
+        _set(texture, neighbour_texture(apart))
         return Appearance(
             phase=chosen,
             hu=hu,
@@ -83,9 +93,13 @@ class Appearance:
 
 def _table(values: Mapping[Tissue, float], default: float = 0.0) -> npt.NDArray[np.float32]:
     table = np.full(TISSUE_COUNT, default, dtype=np.float32)
+    _set(table, values)
+    return table
+
+
+def _set(table: npt.NDArray[np.float32], values: Mapping[Tissue, float]) -> None:
     for tissue, value in values.items():
         table[tissue] = value
-    return table
 
 
 def _means(phase: Phase, rng: np.random.Generator) -> dict[Tissue, float]:
@@ -246,8 +260,10 @@ def _textures(rng: np.random.Generator) -> dict[Tissue, float]:
 
 def _randomise(hu: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """SynthSeg-like: every soft tissue is moved on its own, the liver too; air, lung and bone keep their order."""
-    soft = (hu > -200) & (hu < 320)
-    moved = hu + rng.normal(0, 28, hu.shape).astype(np.float32) * soft
+    first = hu[:_FIRST_TISSUES]
+    soft = (first > -200) & (first < 320)
+    moved = hu.copy()
+    moved[:_FIRST_TISSUES] = first + rng.normal(0, 28, first.shape).astype(np.float32) * soft
     shift = np.float32(rng.normal(0, 18))
     liver = np.array([int(tissue) for tissue in LIVER_TISSUES])
     moved[liver] = hu[liver] + shift + rng.normal(0, 6, len(liver)).astype(np.float32)

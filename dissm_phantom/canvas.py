@@ -16,6 +16,7 @@ Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
 Box = tuple[slice, slice, slice]
+Index = npt.NDArray[np.int64]
 _TILE = 96
 
 
@@ -78,10 +79,16 @@ class Canvas:
         k, j, i = box
         return self.x[i][None, None, :], self.y[j][None, :, None], self.z[k][:, None, None]
 
-    def noise(self, box: Box, coarse: bool = False) -> Field:
-        """Unit-variance smooth noise over a box, about 8 mm (fine) or 18 mm (coarse) long."""
+    def noise(self, box: Box, coarse: bool = False, rng: np.random.Generator | None = None) -> Field:
+        """Unit-variance smooth noise over a box, about 8 mm (fine) or 18 mm (coarse) long.
+
+        Args:
+            box: Where.
+            coarse: Whether the longer noise is wanted.
+            rng: Draws the place in the tile; the canvas' own generator where it is missing.
+        """
         shape = [part.stop - part.start for part in box]
-        return tile_crop(self.coarse if coarse else self.fine, shape, self.rng)
+        return tile_crop(self.coarse if coarse else self.fine, shape, rng or self.rng)
 
     def put(self, box: Box, where: Mask, tissue: Tissue, over: Sequence[Tissue] = (Tissue.FAT,)) -> None:
         """Label the voxels of `where` (bool, box-shaped) that hold one of `over`."""
@@ -93,9 +100,13 @@ class Canvas:
 
     def liver_at(self, points: npt.ArrayLike) -> Field:
         """Liver distance (mm) at the voxels nearest to LPS points [..., 3]; clamped at the grid's border."""
+        return np.asarray(self.liver_mm[self.voxels_at(points)])
+
+    def voxels_at(self, points: npt.ArrayLike) -> tuple[Index, Index, Index]:
+        """Indices k, j, i of the voxels nearest to LPS points [..., 3]; clamped at the grid's border."""
         ijk = np.rint(self.grid.to_voxel(points)).astype(int)
         ijk = np.clip(ijk, 0, np.array(self.grid.shape[::-1]) - 1)
-        return np.asarray(self.liver_mm[ijk[..., 2], ijk[..., 1], ijk[..., 0]])
+        return ijk[..., 2], ijk[..., 1], ijk[..., 0]
 
 
 def xyz(x: float, y: float, z: float) -> Vector:

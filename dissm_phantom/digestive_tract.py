@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import Box, Canvas, Field, Mask, Vector, touching, tube, xyz
+from dissm_phantom.masses import Mass, make_room
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
+from dissm_phantom.variety import Trait
+
+_LEFT = np.array([1.0, -0.3, 0.0])
+_DOWN = np.array([0.0, 0.0, -1.0])
 
 
-def draw_stomach(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector) -> Vector:
-    """From under the left dome along the left lobe to the pylorus -> where the duodenum begins (LPS mm)."""
+def draw_stomach(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector, mass: Mass | None = None) -> Vector:
+    """From under the left dome along the left lobe to the pylorus -> where the duodenum begins (LPS mm).
+
+    A mass pushes it to the left.
+    """
     rng = canvas.rng
     full = rng.uniform(0.5, 1.2)
+    if Trait.STOMACH_WITH_FOOD in plan.traits:
+        full = plan.trait_generator(Trait.STOMACH_WITH_FOOD).uniform(0.95, 1.35)
     droop = rng.uniform(0, 50)
     fundus = np.array([plan.spine_x + rng.uniform(48, 74), plan.spine_y - rng.uniform(38, 62), plan.dome - 48])
     low_front = plan.front + 30 * full + 8
@@ -30,12 +41,37 @@ def draw_stomach(canvas: Canvas, plan: BodyPlan, trunk: Trunk, hilum: Vector) ->
     body = np.repeat(np.array(knots[:4]), 40, axis=0)
     inside = rng.uniform(-0.7, 0.7, body.shape) * np.repeat(radii[:4], 40)[:, None]
     shift = touching(canvas, np.zeros(3), body + inside, rng.uniform(0.0, 0.09), (16, 16, 12))
+    middle = body.mean(axis=0) + shift
+    shift = shift + 0.6 * (make_room(mass, middle, 30 * full, _LEFT) - middle)
     knots = [np.asarray(knot) + shift for knot in knots]
     pylorus = pylorus + shift
     box, distance = tube(canvas, knots, radii, 2.8, 6.0)
     free = (trunk.cavity_mm[box] < -0.5) & (canvas.liver_mm[box] > _gap(canvas, box))
     _fill(canvas, box, distance, free, _StomachLayers)
+    if Trait.STOMACH_WITH_FOOD in plan.traits:
+        _fill_with_food(canvas, plan, box)
     return np.asarray(pylorus)
+
+
+def _fill_with_food(canvas: Canvas, plan: BodyPlan, box: Box) -> None:
+    """Lumps of every HU from fat to meat in what fluid or contrast there is, with air between them."""
+    rng = plan.trait_generator(Trait.STOMACH_WITH_FOOD)
+    held = np.isin(canvas.labels[box], _StomachLayers[1:])
+    gas = canvas.labels[box] == Tissue.GUT_GAS
+    if not (held | gas).any():
+        return
+    _, y, _ = canvas.axes(box)
+    rows = canvas.y[box[1]][np.flatnonzero((held | gas).any(axis=(0, 2)))]
+    # A full stomach keeps a little gas in front.
+    level = rows[0] + (rows[-1] - rows[0]) * rng.uniform(0.0, 0.22)
+    canvas.put(box, gas & (y > level), Tissue.STOMACH_CONTENT, (Tissue.GUT_GAS,))
+    full = np.isin(canvas.labels[box], _StomachLayers[1:])
+    lumps = canvas.noise(box, rng=rng)
+    crumbs = ndimage.gaussian_filter(rng.standard_normal(full.shape, dtype=np.float32), 1.2)
+    crumbs = crumbs / crumbs.std() + 0.7 * canvas.noise(box, rng=rng)
+    canvas.put(box, full & (lumps > rng.uniform(-1.0, 0.4)), Tissue.FOOD, _StomachLayers[1:])
+    canvas.put(box, full & (crumbs < rng.uniform(-1.6, -0.7)), Tissue.FATTY_FOOD, (Tissue.FOOD, *_StomachLayers[1:]))
+    canvas.put(box, full & (crumbs > rng.uniform(1.9, 2.8)), Tissue.GUT_GAS, (Tissue.FOOD, *_StomachLayers[1:]))
 
 
 def _gap(canvas: Canvas, box: Box) -> Field:
@@ -88,14 +124,18 @@ def draw_duodenum(canvas: Canvas, plan: BodyPlan, trunk: Trunk, pylorus: Vector)
     _fill(canvas, box, distance, free, _BowelLayers)
 
 
-def draw_colon(canvas: Canvas, plan: BodyPlan, trunk: Trunk, kidney: Vector) -> None:
-    """Ascending colon, hepatic flexure under the right lobe, transverse in front, descending on the left."""
+def draw_colon(canvas: Canvas, plan: BodyPlan, trunk: Trunk, kidney: Vector, mass: Mass | None = None) -> None:
+    """Ascending colon, hepatic flexure under the right lobe, transverse in front, descending on the left.
+
+    A mass pushes the flexure down.
+    """
     rng = canvas.rng
     width = rng.uniform(15, 24)
     right = plan.spine_x - plan.half_width + width + rng.uniform(6, 16)
     cloud = rng.uniform(-1, 1, (120, 3)) * width * 0.75
     nominal = np.array([right + 22, kidney[1] - rng.uniform(44, 66), plan.tip + rng.uniform(4, 50)])
     flexure = touching(canvas, nominal, cloud, float(rng.choice([0.0, 0.06, 0.15])), (20, 14, 40))
+    flexure = make_room(mass, flexure, width, _DOWN)
     sag = rng.uniform(10, 110)
     front = plan.front + width + 6
     left = plan.spine_x + plan.half_width - width - 10

@@ -7,7 +7,10 @@ from scipy import ndimage
 
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import (
+    Box,
     Canvas,
+    Field,
+    Mask,
     Vector,
     cloud_of_ellipsoid,
     ellipsoid,
@@ -16,12 +19,22 @@ from dissm_phantom.canvas import (
     tube,
     xyz,
 )
+from dissm_phantom.effusions import draw_much_ascites
+from dissm_phantom.filling import beside_liver, filled_to_volume
+from dissm_phantom.masses import Mass, make_room
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
+from dissm_phantom.variety import Trait
+
+_DOWN = np.array([0.0, 0.0, -1.0])
+_LARGE_SPLEEN_ML = (500.0, 1800.0)
 
 
-def draw_kidneys(canvas: Canvas, plan: BodyPlan) -> Vector:
-    """Both kidneys; the right one touches the inferior posterior right lobe most times -> its centre (LPS mm)."""
+def draw_kidneys(canvas: Canvas, plan: BodyPlan, mass: Mass | None = None) -> Vector:
+    """Both kidneys; the right one touches the inferior posterior right lobe most times -> its centre (LPS mm).
+
+    A mass pushes them down.
+    """
     rng = canvas.rng
     lengths = rng.uniform(0.85, 1.15, 2)
     right = np.array([plan.spine_x - rng.uniform(58, 70), plan.spine_y + rng.uniform(-18, 0), plan.middle - 0.0])
@@ -30,11 +43,13 @@ def draw_kidneys(canvas: Canvas, plan: BodyPlan) -> Vector:
     radii = [56 * lengths[0], 27 * lengths[0], 30 * lengths[0]]
     overlap = rng.choice([0.0, 0.03, 0.08], p=[0.2, 0.45, 0.35])
     right = touching(canvas, right, cloud_of_ellipsoid(radii, turn), float(overlap), (10, 16, 28))
+    right = make_room(mass, right, 0.6 * radii[0], _DOWN)
     _draw_kidney(canvas, right, radii, turn, 1)
     left = np.array(
         [plan.spine_x + rng.uniform(60, 78), plan.spine_y + rng.uniform(-14, 4), right[2] + rng.uniform(-5, 26)]
     )
     radii = [56 * lengths[1], 27 * lengths[1], 30 * lengths[1]]
+    left = make_room(mass, left, 0.6 * radii[0], _DOWN)
     _draw_kidney(canvas, left, radii, frame_along([0.28, 0.25, -1.0]), -1)
     return right
 
@@ -85,26 +100,55 @@ def draw_spleen(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     radii = [58 * size, 34 * size, 46 * size]
     box, distance = ellipsoid(canvas, center, radii, frame_along([0.25, -0.35, -1.0]), 3.5)
     thick = rng.uniform(30, 46) * size
+    if Trait.SPLENOMEGALY in plan.traits:
+        _draw_large_spleen(canvas, plan, trunk)
+        return
     shape = (distance < 0) & (trunk.cavity_mm[box] < -1.0) & (trunk.cavity_mm[box] > -thick)
     shape &= canvas.liver_mm[box] > rng.choice([0.0, 0.0, 2.0])
     canvas.put(box, shape, Tissue.SPLEEN)
 
 
-def draw_gallbladder(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
-    """In its fossa under the right lobe, pressed into it; absent in one of eight."""
-    rng = canvas.rng
-    if rng.random() < 0.13:
-        return
-    fullness = rng.uniform(0.45, 1.15)
-    radii = [34 * fullness**0.5, 17 * fullness, 16 * fullness]
-    turn = frame_along([-0.45, -0.75, -0.55])
-    nominal = hilum + xyz(-26, -24, -26)
-    center = touching(canvas, nominal, cloud_of_ellipsoid(radii, turn), rng.uniform(0.08, 0.3), (20, 20, 20))
-    box, distance = ellipsoid(canvas, center, radii, turn, 1.0)
-    wall = rng.uniform(0.0, 2.2)
-    gap = canvas.liver_mm[box] > 0
-    canvas.put(box, (distance < 0) & gap, Tissue.BOWEL_WALL)
-    canvas.put(box, distance < -wall, Tissue.GALLBLADDER, (Tissue.BOWEL_WALL,))
+def _draw_large_spleen(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
+    """500 to 1800 ml that fill the left side from under the dome downwards and lie on the left lobe."""
+    rng = plan.trait_generator(Trait.SPLENOMEGALY)
+    volume_ml = float(np.exp(rng.uniform(*np.log(_LARGE_SPLEEN_ML))))
+    size = (volume_ml / 520) ** (1 / 3)
+    radii = [75 * size, 36 * size, 46 * size]
+    turn = frame_along([0.15, -0.35, -1.0])
+    nominal = np.array(
+        [
+            plan.spine_x + plan.half_width - rng.uniform(30, 44) * size,
+            plan.spine_y - rng.uniform(10, 34),
+            plan.dome - rng.uniform(50, 70) * size**0.5,
+        ]
+    )
+    cloud = cloud_of_ellipsoid(radii, turn)
+    center = beside_liver(canvas, trunk.cavity_mm, nominal, cloud, float(rng.uniform(0.04, 0.12)), 45.0)
+    box, distance = ellipsoid(canvas, center, [1.5 * r for r in radii], turn, 0.0)
+    distance += np.float32(2.5) * canvas.noise(box, coarse=True, rng=rng)
+    # What the left lobe leaves free beside it is filled first: a broad contact, not a point. Towards the middle there
+    # is the stomach: the spleen grows down and forward rather than there.
+    x, y, z = canvas.axes(box)
+    pull = np.float32(rng.uniform(10, 22))
+    nearness = np.exp(np.maximum(canvas.liver_mm[box], 0) * np.float32(-0.05))
+    rank: Field = np.asarray(distance - pull * nearness, dtype=np.float32)
+    bulge = (y - np.float32(center[1])) ** 2 + 0.5 * (z - np.float32(center[2])) ** 2
+    rank += np.float32(0.8) * np.maximum(np.float32(plan.spine_x + 48) + np.float32(0.005) * bulge - x, 0)
+    room = (canvas.labels[box] == Tissue.FAT) & (trunk.cavity_mm[box] < -1.0) & (x > plan.spine_x + 14)
+    room &= (canvas.liver_mm[box] > 0) & ~_round_left_kidney(canvas, plan, box)
+    canvas.put(box, filled_to_volume(rank, room, int(volume_ml * 1000 / canvas.step**3)), Tissue.SPLEEN)
+
+
+def _round_left_kidney(canvas: Canvas, plan: BodyPlan, box: Box) -> Mask:
+    """The left kidney and the fat round it, which the spleen is pressed by."""
+    x, y, z = canvas.axes(box)
+    where = np.argwhere((canvas.labels[box] == Tissue.KIDNEY_CORTEX) & (x > plan.spine_x))
+    if len(where) == 0:
+        return np.zeros(canvas.labels[box].shape, dtype=bool)
+    k, j, i = where.mean(axis=0).astype(int)
+    across, along = x - canvas.x[box[2]][i] + 14, y - canvas.y[box[1]][j] - 8
+    up = z - canvas.z[box[0]][k]
+    return np.asarray((across / 50) ** 2 + (along / 40) ** 2 + (up / 64) ** 2 < 1)
 
 
 def draw_pancreas(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
@@ -118,8 +162,11 @@ def draw_pancreas(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
 
 
 def draw_ascites(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
-    """Free fluid around the liver and along the wall, in one of eight bodies."""
+    """Free fluid around the liver and along the wall, in one of eight bodies; much of it where a trait says so."""
     rng = canvas.rng
+    if Trait.MUCH_ASCITES in plan.traits:
+        draw_much_ascites(canvas, plan, trunk)
+        return
     if rng.random() > 0.13:
         return
     extent = rng.uniform(3, 16)

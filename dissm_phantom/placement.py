@@ -48,6 +48,14 @@ def random_placement(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return placement
 
 
+def change_of_size(before: TriangleMesh, after: TriangleMesh) -> npt.NDArray[np.float64]:
+    """after_from_before, float64 [4, 4]: the isotropic scale and the shift that make centroid and volume the same."""
+    factor = (after.volume_ml / before.volume_ml) ** (1 / 3)
+    change = np.diag([factor, factor, factor, 1.0])
+    change[:3, 3] = after.trimesh.center_mass - factor * before.trimesh.center_mass
+    return change
+
+
 def signed_distance(mesh: TriangleMesh, grid: Grid) -> Field:
     """Signed distance (mm, float32 [K, J, I], negative inside) of a closed mesh on an LPS-aligned isotropic grid.
 

@@ -12,6 +12,8 @@ from dissm_phantom.tissue import Labels, is_liver
 
 MIN_HU, MAX_HU = -1024.0, 3071.0
 _PATCH_MM, _PATCH_LEVEL = 50.0, 0.8
+_OVERSHOOT_MM = 2.0
+_LOW_DOSE_STREAK_MM = 45.0
 
 
 def render_hu(
@@ -42,15 +44,25 @@ def render_hu_without_noise(
     appearance: Appearance,
     rng: np.random.Generator,
     liver_mm: Field | None = None,
+    own_hu: Field | None = None,
 ) -> npt.NDArray[np.float32]:
-    """As `render_hu`, before the scanner's noise is added."""
+    """As `render_hu`, before the scanner's noise is added.
+
+    Args:
+        labels, spacing_mm, appearance, rng, liver_mm: As for `render_hu`.
+        own_hu: float32 [K, J, I], HU that stand in place of the tissue's mean, NaN where there are none.
+    """
     hu = appearance.hu[labels]
+    if own_hu is not None:
+        np.copyto(hu, own_hu, where=~np.isnan(own_hu))
     hu += appearance.texture[labels] * _texture_noise(labels.shape, spacing_mm, rng)
     if appearance.mottle_hu > 0 or appearance.patch_hu != 0:
         hu += is_liver(labels) * _uneven_liver(labels.shape, spacing_mm, appearance, rng)
     if liver_mm is not None:
         hu = _with_partial_liver(hu, labels, liver_mm, spacing_mm)
     hu = ndimage.gaussian_filter(hu, appearance.point_spread_mm / spacing_mm, mode="nearest", truncate=3.0)
+    if appearance.sharpening > 0:
+        hu = with_overshoot(hu, (spacing_mm,) * 3, appearance.sharpening)
     extra = appearance.slice_mm**2 - spacing_mm**2
     if extra > 0:
         sd = np.sqrt(extra / 12.0) / spacing_mm
@@ -58,6 +70,13 @@ def render_hu_without_noise(
     if appearance.bias_hu > 0:
         hu += np.float32(appearance.bias_hu) * _smooth_noise(labels.shape, 70.0 / spacing_mm, rng)
     return np.asarray(hu, dtype=np.float32)
+
+
+def with_overshoot(hu: Field, spacing_kji: tuple[float, ...], share: float) -> Field:
+    """HU as a sharp kernel shows them: within a slice edges overshoot by a share of their step."""
+    width = (0.0, _OVERSHOOT_MM / spacing_kji[1], _OVERSHOOT_MM / spacing_kji[2])
+    wide = ndimage.gaussian_filter(hu, width, mode="nearest", truncate=2.5)
+    return np.asarray(hu + np.float32(share) * (hu - wide), dtype=np.float32)
 
 
 def scanner_noise(
@@ -69,11 +88,29 @@ def scanner_noise(
     for axis, sd in enumerate(sds):
         if sd > 0.15:
             noise = ndimage.gaussian_filter1d(noise, sd, axis=axis, mode="wrap", truncate=3.0)
+    if appearance.sharpening > 0:
+        # Sharp kernels raise high frequencies: neighbours in a slice become unlike.
+        wide = ndimage.gaussian_filter(noise, (0, 1 + sds[1], 1 + sds[2]), mode="wrap", truncate=2.5)
+        noise -= np.float32(min(1.0, appearance.sharpening)) * wide
     noise *= np.float32(appearance.noise_sd / max(float(noise.std()), 1e-6))
     if appearance.streak_hu > 0:
         lines = ndimage.gaussian_filter1d(rng.standard_normal((shape[0], shape[1], 1), dtype=np.float32), 0.7, axis=1)
         noise += np.float32(appearance.streak_hu) * lines
+    if appearance.low_dose_hu > 0:
+        noise += np.float32(appearance.low_dose_hu) * _photon_starvation(shape, spacing_kji, rng)
     return noise
+
+
+def _photon_starvation(shape: tuple[int, ...], spacing_kji: tuple[float, ...], rng: np.random.Generator) -> Field:
+    """Long horizontal streaks of about unit variance, stronger in some rows, as across shoulders and arms."""
+    nodes = int(np.ceil(shape[2] * spacing_kji[2] / _LOW_DOSE_STREAK_MM)) + 2
+    coarse = rng.standard_normal((shape[0], shape[1], nodes), dtype=np.float32)
+    coarse = np.float32(1.9) * ndimage.gaussian_filter1d(coarse, 0.9 / spacing_kji[1] + 0.3, axis=1, mode="nearest")
+    coarse *= np.exp(np.float32(0.5) * _smooth_noise((*shape[:2], 1), 30.0 / spacing_kji[1], rng) - np.float32(0.2))
+    at = np.arange(shape[2], dtype=np.float32) * np.float32(spacing_kji[2] / _LOW_DOSE_STREAK_MM)
+    first = at.astype(int)
+    low, high = coarse.take(first, axis=2), coarse.take(first + 1, axis=2)
+    return np.asarray(low + (high - low) * (at - first), dtype=np.float32)
 
 
 def _texture_noise(shape: tuple[int, ...], spacing_mm: float, rng: np.random.Generator) -> Field:

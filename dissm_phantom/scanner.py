@@ -13,10 +13,19 @@ from dissm_engine.volume import Grid, Volume
 from dissm_phantom.anatomy import Anatomy, Recipe
 from dissm_phantom.appearance import Appearance, Phase
 from dissm_phantom.appearance_randomisation import randomise_appearance
+from dissm_phantom.appearance_traits import appearance_with_traits
 from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.lesions import with_lesions
-from dissm_phantom.rendering import MAX_HU, MIN_HU, render_hu_without_noise, scanner_noise
+from dissm_phantom.patient_position import positioned
+from dissm_phantom.rendering import MAX_HU, MIN_HU, scanner_noise, with_overshoot
+from dissm_phantom.scan_traits import SCAN_TRAITS, ScanTraits
 from dissm_phantom.tissue import is_liver
+from dissm_phantom.trait_rendering import render_without_noise
+from dissm_phantom.variety import Trait
+
+_MAX_THIN_SLICES = 450
+_SPREAD_MM, _SOFT_SPREAD_MM = 0.7, 1.15
+"""Most blur at the scanner's own resolution, usually and with a soft kernel (sd)."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +88,66 @@ class Phantom:
 
 
 def scan(anatomy: Anatomy, protocol: ScanProtocol, seed: int) -> Phantom:
-    """Scan an anatomy; the same arguments give the same scan, bit for bit."""
+    """Scan an anatomy with its traits; the same arguments give the same scan, bit for bit.
+
+    A body that lies face down is stored as scanners do, rows and columns running against x and y.
+    """
+    drawn = ScanTraits(anatomy.traits & SCAN_TRAITS, seed)
+    anatomy = positioned(anatomy, drawn)
+    protocol = protocol_with_traits(protocol, drawn, anatomy.grid)
     rng = np.random.default_rng(seed)
     appearance = Appearance.draw(rng, protocol.phase, protocol.randomised)
     if protocol.appearance_randomisation:
         appearance = randomise_appearance(appearance, rng)
+    appearance = appearance_with_traits(appearance, drawn)
     labels, step = anatomy.labels, float(anatomy.grid.spacing[0])
     if protocol.diaphragm:
         labels = with_diaphragm(labels, anatomy.liver.mm, step, rng)
     if protocol.lesions:
         labels = with_lesions(labels, anatomy.liver.mm, step, rng)
     grid = scan_grid(anatomy.grid, protocol, float(anatomy.recipe.get("trunk_mm", 0.0)))
-    hu = _scanned_tissue(anatomy, labels, appearance, grid, rng)
+    hu = _scanned_tissue(anatomy, labels, appearance, grid, rng, drawn)
     hu += _noise(grid, protocol, appearance, rng)
     if protocol.outside_hu is not None:
         hu[:, ~_field_of_view(grid)] = protocol.outside_hu
     stored = np.clip(np.rint(hu), min(MIN_HU, protocol.outside_hu or 0), MAX_HU).astype(np.int16)
     mask = on_scan_grid(anatomy.liver.mm, anatomy.grid, grid) < 0
     recipe = {**anatomy.recipe, "scan_seed": seed, "phase": str(appearance.phase), "randomised": appearance.randomised}
-    return Phantom(Volume(stored, grid.lps_from_voxel), mask, anatomy.liver_mesh, recipe)
+    affine = grid.lps_from_voxel
+    if Trait.PRONE in drawn:
+        stored, mask, affine = stored[:, ::-1, ::-1].copy(), mask[:, ::-1, ::-1].copy(), _face_down(grid)
+    return Phantom(Volume(stored, affine), mask, anatomy.liver_mesh, recipe)
+
+
+def protocol_with_traits(protocol: ScanProtocol, drawn: ScanTraits, body: Grid) -> ScanProtocol:
+    """The protocol as slices, kernel and dose of a use change it; without such traits it is returned as it is.
+
+    Args:
+        protocol: What was drawn or asked for.
+        drawn: The traits of this use.
+        body: Grid of the anatomy; thin slices are never so thin that there would be more than `_MAX_THIN_SLICES`.
+    """
+    if Trait.THIN_SLICES in drawn:
+        extent_mm = (body.shape[0] - 1) * float(body.spacing[2])
+        thin = float(drawn.generator(Trait.THIN_SLICES).uniform(0.5, 1.0))
+        protocol = _with_slices(protocol, max(thin, extent_mm / _MAX_THIN_SLICES))
+    elif Trait.THICK_SLICES in drawn:
+        protocol = _with_slices(protocol, float(drawn.generator(Trait.THICK_SLICES).uniform(4.5, 6.0)))
+    if Trait.SHARP_KERNEL in drawn:
+        sharper = float(drawn.generator(Trait.SHARP_KERNEL).uniform(1.2, 1.8))
+        protocol = replace(protocol, noise_sd=protocol.noise_sd * sharper)
+    elif Trait.SOFT_KERNEL in drawn:
+        softer = float(drawn.generator(Trait.SOFT_KERNEL).uniform(0.5, 0.8))
+        protocol = replace(protocol, noise_sd=protocol.noise_sd * softer)
+    if Trait.LOW_DOSE in drawn:
+        protocol = replace(protocol, noise_sd=float(drawn.generator(Trait.LOW_DOSE).uniform(25, 60)))
+    return protocol
+
+
+def _with_slices(protocol: ScanProtocol, slice_mm: float) -> ScanProtocol:
+    """Thinner slices are noisier, by the same law as `ScanProtocol.draw`."""
+    noise = protocol.noise_sd * (protocol.slice_mm / slice_mm) ** 0.35
+    return replace(protocol, slice_mm=slice_mm, noise_sd=noise)
 
 
 def scan_grid(body: Grid, protocol: ScanProtocol, trunk_mm: float) -> Grid:
@@ -120,24 +170,44 @@ def scan_grid(body: Grid, protocol: ScanProtocol, trunk_mm: float) -> Grid:
 
 
 def _scanned_tissue(
-    anatomy: Anatomy, labels: npt.NDArray[np.uint8], appearance: Appearance, grid: Grid, rng: np.random.Generator
+    anatomy: Anatomy,
+    labels: npt.NDArray[np.uint8],
+    appearance: Appearance,
+    grid: Grid,
+    rng: np.random.Generator,
+    drawn: ScanTraits,
 ) -> npt.NDArray[np.float32]:
     """Tissue HU averaged over the slice thickness on the scan's grid; the liver's edge is cut at scan resolution."""
     step = float(anatomy.grid.spacing[0])
-    thin = _without_thickness(appearance)
-    hu = render_hu_without_noise(labels, step, thin, rng, anatomy.liver.mm)
+    thin = _without_thickness(appearance, _SOFT_SPREAD_MM if Trait.SOFT_KERNEL in drawn else _SPREAD_MM)
+    # The dome may lie beyond the end of the scan, and then motion there does not show.
+    dome_k = round(float((anatomy.liver_mesh.vertices[:, 2].max() - anatomy.grid.lps_from_voxel[2, 3]) / step))
+    hu = render_without_noise(labels, step, thin, rng, anatomy.liver.mm, drawn, dome_k)
     samples = max(1, round(float(grid.spacing[2]) / step))
     total = np.zeros(grid.shape, dtype=np.float32)
     for n in range(samples):
         shifted = grid.lps_from_voxel.copy()
         shifted[2, 3] += ((n + 0.5) / samples - 0.5) * float(grid.spacing[2])
         total += on_scan_grid(hu, anatomy.grid, Grid(grid.shape, shifted))
-    return total / np.float32(samples)
+    total /= np.float32(samples)
+    if appearance.sharpening > 0:
+        spacing = (float(grid.spacing[2]), float(grid.spacing[1]), float(grid.spacing[0]))
+        total = with_overshoot(total, spacing, appearance.sharpening)
+    return total
 
 
-def _without_thickness(appearance: Appearance) -> Appearance:
-    """The same look without slice averaging and with the scanner's own point spread: interpolation blurs the rest."""
-    return replace(appearance, slice_mm=0.0, point_spread_mm=min(appearance.point_spread_mm, 0.7))
+def _without_thickness(appearance: Appearance, max_spread_mm: float) -> Appearance:
+    """The same look without what belongs to the scan's own grid; its point spread is small, since sampling blurs."""
+    spread = min(appearance.point_spread_mm, max_spread_mm)
+    return replace(appearance, slice_mm=0.0, point_spread_mm=spread, sharpening=0.0)
+
+
+def _face_down(grid: Grid) -> npt.NDArray[np.float64]:
+    """The affine after rows and columns were turned round: every voxel keeps its patient coordinates."""
+    affine = grid.lps_from_voxel.copy()
+    affine[:3, 3] = grid.to_lps([grid.shape[2] - 1, grid.shape[1] - 1, 0])
+    affine[:3, :2] *= -1
+    return affine
 
 
 def _noise(

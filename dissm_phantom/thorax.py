@@ -17,8 +17,10 @@ from dissm_phantom.canvas import (
     tube,
     xyz,
 )
+from dissm_phantom.effusions import draw_dome_atelectasis, draw_pleural_effusion
 from dissm_phantom.tissue import Tissue
 from dissm_phantom.trunk import Trunk
+from dissm_phantom.variety import LIVER_SHAPES, Trait
 
 
 def draw_heart(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Vector:
@@ -99,6 +101,10 @@ def draw_lungs(canvas: Canvas, plan: BodyPlan, trunk: Trunk, heart: Vector) -> N
     beside = ndimage.binary_dilation(open_space, iterations=int(rng.integers(1, 3)))
     near_floor = z < floor[None] + 3
     canvas.put(box, beside & near_floor, Tissue.DIAPHRAGM)
+    if Trait.ATELECTASIS in plan.traits:
+        draw_dome_atelectasis(canvas, plan, box, floor)
+    if Trait.PLEURAL_EFFUSION in plan.traits:
+        draw_pleural_effusion(canvas, plan, trunk, box)
 
 
 def _near_heart(canvas: Canvas, box: tuple[slice, slice, slice], pad_mm: float) -> Mask:
@@ -123,6 +129,10 @@ def _diaphragm_height(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Field:
     left_top = plan.dome - rng.uniform(2, 34)
     left = left_top - 55 * (((x - plan.spine_x - 82) / 95) ** 2 + ((y - plan.spine_y + 45) / 105) ** 2)
     dome = np.maximum(np.where(x < plan.spine_x + 20, right, -1e4), left)
+    if plan.traits.intersection(LIVER_SHAPES):
+        # Where liver is missing the lung does not go down: the diaphragm stands on fat and bowel.
+        across, along = (x - plan.spine_x + 82) / 95, (y - plan.spine_y + 45) / 105
+        dome = np.maximum(dome, plan.dome - 12 - 55 * (across**2 + along**2))
     level = int(np.clip(np.searchsorted(canvas.z, plan.dome - 60), 0, len(canvas.z) - 1))
     from_wall = -trunk.cavity_mm[level]
     depth = np.interp(trunk.angle, [0.0, 0.6, 1.5, 2.3, np.pi], [105, 105, 80, 35, 10]) * rng.uniform(0.65, 1.2)

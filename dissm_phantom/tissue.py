@@ -11,7 +11,10 @@ Labels = npt.NDArray[np.uint8]
 
 
 class Tissue(IntEnum):
-    """What a voxel of a phantom is made of (uint8). Everything from LIVER to CYST belongs to the liver's truth."""
+    """What a voxel of a phantom is made of (uint8). Everything from LIVER to CYST belongs to the liver's truth.
+
+    The numbers are stored with the bodies: a new tissue goes to the end.
+    """
 
     AIR = 0
     FAT = 1
@@ -61,6 +64,16 @@ class Tissue(IntEnum):
     LESION_RIM = 45
     LIPIODOL = 46
     CYST = 47
+    MASS = 48
+    MASS_WALL = 49
+    MASS_CORE = 50
+    DENSE_BILE = 51
+    GALLSTONE = 52
+    GALLSTONE_RIM = 53
+    FOOD = 54
+    FATTY_FOOD = 55
+    COLLAPSED_LUNG = 56
+    CLIP = 57
 
 
 LIVER_TISSUES = tuple(Tissue(value) for value in range(Tissue.LIVER, Tissue.CYST + 1))

@@ -9,6 +9,7 @@ import numpy as np
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import Box, Canvas, Field, Mask, ellipsoid
 from dissm_phantom.tissue import Tissue
+from dissm_phantom.variety import Trait
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ def _cavity(canvas: Canvas, plan: BodyPlan) -> Field:
     distance -= np.float32(need_right) * (1 - leftness) + np.float32(need_left) * leftness
     box = canvas.box(np.array(plan.liver_low) - 40, np.array(plan.liver_high) + 40)
     gap = np.float32(rng.uniform(-3.0, 0.6)) + np.float32(1.6) * canvas.noise(box, coarse=True)
+    if Trait.MUCH_ASCITES in plan.traits:
+        # Fluid holds the liver off the wall.
+        gap += np.float32(plan.trait_generator(Trait.MUCH_ASCITES).uniform(6, 20))
     return _pressed_by_liver(distance, box, canvas.liver_mm[box] - np.maximum(gap, -2.4))
 
 
@@ -95,7 +99,7 @@ def _costal_margin(plan: BodyPlan, angle: Field, rng: np.random.Generator) -> Fi
     """z [J, I] below which the wall has no ribs: low at the flank, an arch rising to the xiphoid in front."""
     knots = np.array([0.0, 0.9, 1.6, 2.3, 2.8, np.pi])
     drop = np.array([120.0, 150.0, 150.0, 115.0, 70.0, 45.0]) + rng.uniform(-20, 20)
-    return np.asarray(plan.dome - np.interp(angle, knots, drop), dtype=np.float32)
+    return np.asarray(plan.ribs_dome - np.interp(angle, knots, drop), dtype=np.float32)
 
 
 def _muscle_thickness(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> Field:
@@ -147,7 +151,10 @@ def _draw_ribs(canvas: Canvas, plan: BodyPlan, trunk: Trunk) -> None:
     canvas.labels[bone & (rib < 0.55)] = Tissue.BONE_MARROW
     canvas.labels[bone & gristle] = Tissue.CARTILAGE
     sternum = (np.abs(x - np.float32(plan.spine_x)) < 17) & (y < plan.front + 40) & (distance > 1) & (distance < 11)
-    sternum &= z > plan.dome - rng.uniform(15, 45)
+    sternum &= z > plan.ribs_dome - rng.uniform(15, 45)
+    if plan.traits:
+        # A liver that reaches into the breastbone stays liver; bodies without traits are kept as they were frozen.
+        sternum &= canvas.labels != Tissue.LIVER
     canvas.labels[sternum] = Tissue.BONE_CORTEX
     canvas.labels[sternum & (np.abs(distance - 6) < 3)] = Tissue.BONE_MARROW
 
@@ -191,7 +198,7 @@ def _draw_back_muscles(canvas: Canvas, plan: BodyPlan) -> None:
     rough = 0.07 * canvas.noise(box)
     size = rng.uniform(0.85, 1.15)
     erector = np.sqrt(((side - 34) / (33 * size)) ** 2 + ((dy - 46) / (20 * size)) ** 2) + rough < 1
-    below = np.clip((np.float32(plan.middle - 20) - z) / 130, 0, 1.1)
+    below = np.clip((np.float32(plan.middle + plan.lowered_mm - 20) - z) / 130, 0, 1.1)
     psoas_radius = 0.1 + 21 * size * np.sqrt(below)
     psoas = np.sqrt(((side - 30 - 12 * below) / psoas_radius) ** 2 + ((dy + 2) / psoas_radius) ** 2) + rough < 1
     quadratus = np.sqrt(((side - 66) / (1 + 20 * below)) ** 2 + ((dy - 30) / (1 + 13 * below)) ** 2) + rough < 1

@@ -50,10 +50,16 @@ class Trait(StrEnum):
     ABLATION_ZONE = "ablation zone"
     STEATOSIS = "steatosis"
     HAEMOCHROMATOSIS = "haemochromatosis"
+    EARLY_PORTAL = "early portal phase"
+    LATE_VENOUS = "late venous phase"
     # Metal and the scan.
     METAL = "catheter, clips or stent"
     PACEMAKER_LEAD = "pacemaker lead"
     LOW_DOSE = "low dose"
+    THIN_SLICES = "thin slices"
+    THICK_SLICES = "thick slices"
+    SHARP_KERNEL = "sharp kernel"
+    SOFT_KERNEL = "soft kernel"
     DOME_MOTION = "motion at the dome"
     PRONE = "prone"
     OBLIQUE = "oblique"
@@ -63,6 +69,9 @@ class Trait(StrEnum):
 
 LIVER_SHAPES: tuple[Trait, ...] = tuple(Trait)[:10]
 """Of these a body has one at most."""
+
+SIZES: tuple[Trait, ...] = (Trait.VERY_LARGE_LIVER, Trait.VERY_SMALL_LIVER)
+"""Shapes that are the same liver in another size."""
 
 _FOURTH_EDITION: Mapping[Trait, float] = MappingProxyType(
     {
@@ -99,9 +108,15 @@ _FOURTH_EDITION: Mapping[Trait, float] = MappingProxyType(
         Trait.ABLATION_ZONE: 0.05,
         Trait.STEATOSIS: 0.12,
         Trait.HAEMOCHROMATOSIS: 0.03,
+        Trait.EARLY_PORTAL: 0.12,
+        Trait.LATE_VENOUS: 0.12,
         Trait.METAL: 0.06,
         Trait.PACEMAKER_LEAD: 0.03,
         Trait.LOW_DOSE: 0.12,
+        Trait.THIN_SLICES: 0.08,
+        Trait.THICK_SLICES: 0.1,
+        Trait.SHARP_KERNEL: 0.12,
+        Trait.SOFT_KERNEL: 0.1,
         Trait.DOME_MOTION: 0.12,
         Trait.PRONE: 0.03,
         Trait.OBLIQUE: 0.04,

@@ -6,13 +6,18 @@ import numpy as np
 
 from dissm_phantom.body_plan import BodyPlan
 from dissm_phantom.canvas import Canvas, Vector, tube, xyz
+from dissm_phantom.hilum import Hilum
 from dissm_phantom.tissue import Tissue
+from dissm_phantom.vena_cava import VenaCava, nominal_course
 
 _LIVER = (Tissue.LIVER,)
 
 
-def draw_great_vessels(canvas: Canvas, plan: BodyPlan, heart: Vector) -> None:
-    """Aorta left in front of the spine, IVC from the right of it through the liver's groove to the right atrium."""
+def draw_great_vessels(canvas: Canvas, plan: BodyPlan, heart: Vector, enclosed: VenaCava | None = None) -> None:
+    """Aorta left in front of the spine, IVC from the right of it through the liver's groove to the right atrium.
+
+    Where the liver was carved for the vein, it follows that bed.
+    """
     rng = canvas.rng
     radius = rng.uniform(8.5, 13)
     heights = np.linspace(plan.bottom - 20, plan.top + 20, 9)
@@ -23,26 +28,30 @@ def draw_great_vessels(canvas: Canvas, plan: BodyPlan, heart: Vector) -> None:
     box, distance = tube(canvas, np.stack([side, front, heights], axis=1), [radius] * 9, 0.5)
     canvas.put(box, distance < 0, Tissue.AORTA)
     canvas.put(box, (distance < 1.2) & (canvas.noise(box) > 1.7), Tissue.CARTILAGE)
-    _draw_cava(canvas, plan, heart)
+    _draw_cava(canvas, plan, heart, enclosed)
     _draw_crura(canvas, plan)
 
 
-def _draw_cava(canvas: Canvas, plan: BodyPlan, heart: Vector) -> None:
+def _draw_cava(canvas: Canvas, plan: BodyPlan, heart: Vector, enclosed: VenaCava | None) -> None:
     rng = canvas.rng
     radius = rng.uniform(9, 14)
     exit_z = plan.dome - rng.uniform(14, 30)
+    if enclosed is not None:
+        # Half a millimetre more than its bed, so that vein and liver touch; the liver is not overwritten.
+        radius, exit_z = enclosed.radius + 0.8, float(enclosed.knots[-1, 2])
     heights = np.arange(min(plan.bottom - 10, exit_z - 40), exit_z, 12.0)
     knots: list[list[float]] = []
     previous = np.zeros(2)
     for z in heights:
-        share = np.clip((z - plan.middle) / max(exit_z - plan.middle, 1), -1, 1)
-        nominal = np.array(
-            [plan.spine_x - 21 + 6 * max(share, 0), float(plan.spine_y_at(np.array([z], dtype=np.float32))[0]) - 30]
-        )
-        nominal[1] -= 16 * max(share, 0)
+        nominal = nominal_course(plan, float(z), exit_z)
+        if enclosed is not None and z >= enclosed.knots[0, 2] - 6:
+            break
         groove = _groove(canvas, nominal, float(z), radius) if z > plan.tip else nominal
         previous = groove if not knots else 0.4 * previous + 0.6 * groove
         knots.append([*previous, z])
+    if enclosed is not None:
+        knots += [list(knot) for knot in enclosed.knots if knot[2] > canvas.z[0] - 20]
+        previous = enclosed.knots[-1, :2]
     atrium = heart + np.array([-34, 22, -4])
     knots += [[*(0.5 * previous + 0.5 * atrium[:2]), 0.5 * (exit_z + atrium[2]) + 4], list(atrium)]
     box, distance = tube(canvas, knots, [radius] * len(knots), 0.8)
@@ -70,18 +79,11 @@ def _draw_crura(canvas: Canvas, plan: BodyPlan) -> None:
         canvas.put(box, distance < 0, Tissue.DIAPHRAGM)
 
 
-def porta_hepatis(canvas: Canvas, plan: BodyPlan) -> Vector:
-    """The hilum (LPS mm): a point just outside the liver and deep in its visceral concavity."""
-    nominal = np.array([plan.spine_x - 22, plan.spine_y - 74, plan.middle - 2])
-    shift = np.arange(-28, 29, 4.0)
-    points = nominal + np.stack(np.meshgrid(shift, shift, shift, indexing="ij"), -1).reshape(-1, 3)
-    away = ((points - nominal) ** 2).sum(axis=1)
-    cost = (canvas.liver_at(points) - 6) ** 2 / 9 + 0.008 * away
-    return np.asarray(points[int(np.argmin(cost))])
+def draw_portal_trunk(canvas: Canvas, plan: BodyPlan, hilum: Vector, opened: Hilum | None = None) -> None:
+    """Portal trunk from the confluence behind the pancreas to the hilum, the splenic and mesenteric vein.
 
-
-def draw_portal_trunk(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
-    """Portal trunk from the confluence behind the pancreas to the hilum, the splenic and mesenteric vein."""
+    Where the hilum was opened, the main branches too, outside of the liver.
+    """
     rng = canvas.rng
     confluence = np.array([plan.spine_x + rng.uniform(-8, 8), plan.spine_y - 52, hilum[2] - rng.uniform(34, 60)])
     radius = rng.uniform(5, 8)
@@ -91,20 +93,32 @@ def draw_portal_trunk(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
     for knots, width in ((trunk, radius), (splenic, 0.65 * radius), (mesenteric, 0.7 * radius)):
         box, distance = tube(canvas, knots, [width] * 3, 0.5)
         canvas.put(box, distance < 0, Tissue.PORTAL_TRUNK)
+    if opened is not None:
+        for branch in (opened.right, opened.left):
+            box, distance = tube(canvas, branch, [opened.radius] * len(branch), 0.0)
+            canvas.put(box, distance < 0, Tissue.PORTAL_TRUNK)
     artery = [confluence + xyz(6, 16, 6), 0.5 * (confluence + hilum) + xyz(7, -7, 4), hilum + xyz(4, -4, -2)]
     box, distance = tube(canvas, artery, [2.5, 2.5, 2], 0.3)
     canvas.put(box, distance < 0, Tissue.SMALL_VESSEL)
 
 
-def draw_liver_vessels(canvas: Canvas, plan: BodyPlan, hilum: Vector) -> None:
-    """Portal tree from the hilum, three hepatic veins to the IVC under the dome; both belong to the liver."""
+def draw_liver_vessels(
+    canvas: Canvas, plan: BodyPlan, hilum: Vector, enclosed: VenaCava | None = None, opened: Hilum | None = None
+) -> None:
+    """Portal tree from the hilum, three hepatic veins to the IVC under the dome; both belong to the liver.
+
+    They begin at the main branches, and end at the vein's bed, where these were carved.
+    """
     rng = canvas.rng
     targets = _inner_points(canvas, plan, 26)
     if len(targets) == 0:
         return
-    _draw_tree(canvas, hilum, targets[:14], rng.uniform(4.5, 6.5), Tissue.PORTAL_BRANCH)
+    ends = [hilum] if opened is None else [opened.right[-1], opened.left[-2], opened.left[-1]]
+    _draw_tree(canvas, ends, targets[:14], rng.uniform(4.5, 6.5), Tissue.PORTAL_BRANCH)
     exit_point = np.array([plan.spine_x - 16, plan.spine_y - 46, plan.dome - rng.uniform(22, 34)])
-    _draw_tree(canvas, exit_point, targets[14:], rng.uniform(3.8, 6.0), Tissue.HEPATIC_VEIN)
+    if enclosed is not None:
+        exit_point[:2] = enclosed.at(float(exit_point[2]))
+    _draw_tree(canvas, [exit_point], targets[14:], rng.uniform(3.8, 6.0), Tissue.HEPATIC_VEIN)
 
 
 def _inner_points(canvas: Canvas, plan: BodyPlan, count: int) -> Vector:
@@ -112,11 +126,11 @@ def _inner_points(canvas: Canvas, plan: BodyPlan, count: int) -> Vector:
     return np.asarray(points[canvas.liver_at(points) < -11][:count])
 
 
-def _draw_tree(canvas: Canvas, root: Vector, targets: Vector, radius: float, tissue: Tissue) -> None:
+def _draw_tree(canvas: Canvas, roots: list[Vector], targets: Vector, radius: float, tissue: Tissue) -> None:
     """Grow branches from the nearest part of the tree to each target, nearest targets first, ever thinner."""
     rng = canvas.rng
-    nodes, widths = [root], [radius]
-    order = np.argsort(np.linalg.norm(targets - root, axis=1))
+    nodes, widths = list(roots), [radius] * len(roots)
+    order = np.argsort(np.linalg.norm(targets - roots[0], axis=1))
     for target in targets[order]:
         distances = np.linalg.norm(np.array(nodes) - target, axis=1) + 8.0 / np.array(widths)
         parent = int(np.argmin(distances))

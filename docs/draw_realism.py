@@ -36,7 +36,7 @@ from training.phantom.realism import (
     measure,
     phantom_specimen,
 )
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 PHANTOMS = {
     "amos_010": 9102,
@@ -46,7 +46,7 @@ PHANTOMS = {
     "amos_102": 9106,
     "amos_110": 9107,
 }
-"""Livers that training may see, and seeds that are not those of the frozen phantoms."""
+"""Livers that are not held out, and seeds that are not those of the frozen phantoms."""
 AORTA, SPLEEN, KIDNEY = TissueClass.AORTA, TissueClass.SPLEEN, TissueClass.KIDNEY
 PLACED_LPS = {
     "real a": {AORTA: (19, 14, -237), SPLEEN: (99, 8, -255), KIDNEY: (57, 40, -269)},

@@ -10,10 +10,12 @@ from dissm_engine.bundle import write_bundle
 from dissm_engine.json_value import JsonObject
 from training.context import RunContext
 from training.evaluate.evaluation_report import read_report
-from training.evaluate.report_tables import figures_as_markdown
-from training.evaluate.trust_fit import read_trust_fit
-from training.figures import latent_figure, trust_figure
+from training.evaluate.report_tables import figures_as_markdown, trust_as_markdown
+from training.evaluate.trust_assessment_figure import trust_assessment_figure
+from training.evaluate.trust_fit import TrustFit, judged, read_trust_fit
+from training.figures import latent_figure, learning_figure, trust_figure
 from training.phantom.anatomy_files import anatomy_files
+from training.refine.learning_curve import curve_to_json, learning_curve
 from training.trained_parts import trained_model
 
 _CARD = """# liver ({preset} preset)
@@ -44,6 +46,18 @@ about 20 HU) and ascites are in the synthetic CTs but were not checked on patien
 """
 
 
+_TRUST = """
+## Trust
+
+The estimate of the DSC was fitted on {fit} delineations of synthetic CTs, many of them wrong on purpose (wrong starts,
+early ends), and accepts from {accept:.3f} on. The tables are of {test} others, {odd} of them of odd bodies, of {livers}
+livers that the fit did not see; their bounds take results for independent, which those of one liver are not quite. Of
+{absent} scans without a liver {recognised} were recognised as such; of {found} with one, delineated as in use, {called}
+were said to have none.
+
+{tables}
+"""
+
 _NOT_JUDGED = "`dissm-train evaluate` has not judged this bundle yet."
 
 
@@ -60,6 +74,7 @@ def run_card(context: RunContext) -> None:
 def _write(context: RunContext, figures: str) -> None:
     fit = read_trust_fit(context.folder)
     model = replace(trained_model(context.folder), trust=fit.model)
+    curve = learning_curve(context.folder)
     livers = len(list((context.folder / "surfaces" / "training").glob("*.npz")))
     anatomies = len(anatomy_files(context.folder))
     provenance: JsonObject = {
@@ -68,6 +83,8 @@ def _write(context: RunContext, figures: str) -> None:
         "training_livers": livers,
         "anatomies": anatomies,
         "program": version("dissm-node"),
+        "learning_curve": curve_to_json(curve),
+        "started_from": None if context.start is None else context.start.to_json(),
     }
     write_bundle(
         context.folder / "bundle",
@@ -82,13 +99,49 @@ def _write(context: RunContext, figures: str) -> None:
             paints=context.preset.pose.paints,
             figures=figures,
         )
+        + _trust(fit)
+        + _start(context)
         + _notes(context.folder / "notes.md"),
         provenance=provenance,
         figures={
             "latent.png": latent_figure(model.shape),
             "trust.png": trust_figure(fit),
+            **_trust_test_figure(fit),
+            **({"learning.png": learning_figure(curve)} if curve else {}),
         },
     )
+
+
+def _trust(fit: TrustFit) -> str:
+    """The trust test set, as a section of the card; empty where there is none."""
+    assessment = fit.assessment
+    if assessment is None:
+        return ""
+    livers, odd = len({pair.liver for pair in fit.test}), sum(pair.odd for pair in fit.test)
+    return _TRUST.format(
+        accept=fit.model.accept,
+        fit=len(fit.pairs),
+        test=len(fit.test),
+        odd=odd,
+        livers=livers,
+        absent=len(fit.absent),
+        recognised=fit.absent_recognised,
+        found=len(fit.found),
+        called=fit.called_absent,
+        tables=trust_as_markdown(assessment),
+    )
+
+
+def _trust_test_figure(fit: TrustFit) -> dict[str, bytes]:
+    if fit.assessment is None:
+        return {}
+    true, estimated, _ = judged(fit.model, fit.test)
+    return {"trust_test.png": trust_assessment_figure(fit.assessment, true, estimated)}
+
+
+def _start(context: RunContext) -> str:
+    """What the run began with, as a section of the card; empty where all of it was trained from random weights."""
+    return "" if context.start is None else f"\n## Began with\n\n{context.start.sentence()}\n"
 
 
 def _notes(path: Path) -> str:

@@ -11,18 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from dissm_engine.errors import DissmError, Reason
+from training.bundle_start import BundleStart
 from training.context import RunContext
-from training.evaluate.evaluation_report import REPORT_FILE, read_report
+from training.evaluate.case_evaluation import judge_bundle_on_cases
+from training.evaluate.case_report import CASES_FILE, CaseReport
+from training.evaluate.evaluation_report import REPORT_FILE, EvaluationReport, read_report
 from training.evaluate.evaluation_stage import judge_bundle
-from training.evaluate.report_tables import tables
+from training.evaluate.report_tables import case_tables, tables
 from training.pipeline import STAGES
 from training.pipeline import run as run_stages
 from training.presets import Preset, PresetName
+from training.refine.sweep_command import sweep
 from training.sources.surfaces import SourceError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make and judge DISSM model bundles.")
@@ -55,10 +60,29 @@ def run(
     max_minutes: Annotated[
         float | None, typer.Option(help="end at the next checkpoint after this time; the same command goes on from it")
     ] = None,
+    *,
+    from_bundle: Annotated[
+        str | None, typer.Option(help="begin with the trained parts of this bundle: a folder, a zip, or 'shipped'")
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="parts of that bundle that are not trained: some of shape,pose,refine")
+    ] = "",
+    decay_now: Annotated[
+        bool,
+        typer.Option("--decay-now", help="let the refinement's learning rate fall from its last checkpoint on"),
+    ] = False,
+    validation: Annotated[
+        Path | None, typer.Option(help="folder of bodies that no training sees; default OUT/validation_anatomies")
+    ] = None,
+    painters: Annotated[int, typer.Option(min=0, help="processes that paint the refinement's samples beside it")] = 0,
 ) -> None:
     """Train every stage of a preset. Goes on where it was stopped."""
     folder = out or Path("runs") / preset
     context = _context(folder, surfaces, preset, seed, threads, device, liver_label)
+    if keep and from_bundle is None:
+        raise typer.BadParameter("--keep says what is kept of a bundle; name it with --from-bundle")
+    start = None if from_bundle is None else BundleStart.read(from_bundle, keep.split(","))
+    context = replace(context, start=start, decay_now=decay_now, validation=validation, painters=painters)
     if max_minutes is not None:
         end = time.monotonic() + 60 * max_minutes
         context = replace(context, stop=lambda: time.monotonic() > end)
@@ -70,25 +94,51 @@ def run(
 
 @app.command()
 def evaluate(
+    *,
     surfaces: Annotated[Path | None, typer.Option(help=_SURFACES_HELP)] = None,
     bundle: Annotated[Path | None, typer.Option(help="folder or zip; default that of --out, else the shipped")] = None,
-    out: Annotated[Path, typer.Option(help="run folder, where evaluation.json goes")] = Path("runs/small"),
+    cases: Annotated[
+        Path | None, typer.Option(help="judge on the CTs in images/ and masks in labels/ of this folder, no phantoms")
+    ] = None,
+    label: Annotated[
+        list[int] | None, typer.Option(help="the organ's number in the masks of --cases; default all above 0")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="run folder, where evaluation.json goes; with --cases cases.json, in cases/")
+    ] = Path("runs/small"),
     preset: Annotated[str, typer.Option()] = "small",
     threads: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     liver_label: Annotated[list[int] | None, typer.Option(help="liver's number in label maps")] = None,
+    max_pictures: Annotated[int, typer.Option(min=0, help="pictures of so many of the worst results")] = 10,
+    final: Annotated[
+        bool, typer.Option("--final", help="with the test phantoms that are looked at only when an edition is finished")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Judge a bundle on the frozen phantoms and the livers kept out; goes on where it was stopped."""
+    """Judge a bundle on CTs with masks, or on the frozen phantoms and the livers kept out; goes on where it stopped."""
     own = out / "bundle"
     judged = bundle or (own if own.exists() else None)
-    console.print(f"judging {judged or 'the shipped bundle'}; the answer goes to {out / REPORT_FILE}", highlight=False)
+    answer = out / "cases" / CASES_FILE if cases else out / REPORT_FILE
+    Console(stderr=as_json).print(
+        f"judging {judged or 'the shipped bundle'}; the answer goes to {answer}", highlight=False
+    )
     out.mkdir(parents=True, exist_ok=True)
-    judge_bundle(_context(out, surfaces, preset, 2026, threads, device, liver_label), judged)
-    if as_json:
-        sys.stdout.write(json.dumps(read_report(out).to_json(), indent=1) + "\n")
+    report: CaseReport | EvaluationReport
+    if cases:
+        torch.set_num_threads(threads)
+        report = judge_bundle_on_cases(judged, cases, out / "cases", label or (), max_pictures, device)
     else:
-        _print_report(out)
+        judge_bundle(_context(out, surfaces, preset, 2026, threads, device, liver_label), judged, final, max_pictures)
+        report = read_report(out)
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_json(), indent=1) + "\n")
+        return
+    for table in case_tables(report) if isinstance(report, CaseReport) else tables(report):
+        console.print(table)
+
+
+app.command()(sweep)
 
 
 @app.command()
@@ -138,9 +188,14 @@ def _print_report(folder: Path) -> None:
         console.print(table)
 
 
+def _log_handler() -> RichHandler:
+    """Progress goes to the standard error, so that --json leaves nothing but JSON on the standard output."""
+    return RichHandler(console=Console(stderr=True), show_path=False)
+
+
 def main() -> None:
     """Entry point. Prints one plain line for an error that has a reason."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_log_handler()])
     try:
         app()
     except DissmError as error:

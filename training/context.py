@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dissm_engine.progress import Progress
+from training.bundle_start import BundleStart
 from training.presets import Preset
 
 
@@ -29,6 +30,11 @@ class RunContext:
         threads: Processor threads a stage may use.
         device: "cpu" or "cuda"; the pose stage always uses the processor.
         stop: Asked between stages, and between the epochs of a training, whether to end early.
+        decay_now: Whether a refinement training that goes on from a checkpoint shall end its stable phase there.
+        start: The bundle that the run begins with; None: with random weights.
+        validation: A folder of bodies that no training sees, on which the refinement is measured while it is trained;
+            None: `validation_anatomies/` of the run folder, if there is one.
+        painters: Processes that prepare the refinement's samples beside the training; 0: it does so itself.
         progress: Told the name of what is being done and the share of it that is done.
     """
 
@@ -39,6 +45,10 @@ class RunContext:
     threads: int = 2
     device: str = "cpu"
     stop: Callable[[], bool] = never_stop
+    decay_now: bool = False
+    start: BundleStart | None = None
+    validation: Path | None = None
+    painters: int = 0
     progress: Progress = field(default_factory=lambda: LoggedProgress())  # noqa: PLW0108 - defined below
 
     def stage_folder(self, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.model import ShapeModel
 from training.evaluate.trust_fit import TrustFit
+from training.refine.learning_curve import CurvePoint
 
 _LIGHT = np.array([0.3, -0.9, 0.5]) / np.linalg.norm([0.3, -0.9, 0.5])
 
@@ -30,12 +32,34 @@ def latent_figure(shape: ShapeModel) -> bytes:
 
 
 def trust_figure(fit: TrustFit) -> bytes:
-    """PNG: estimated against true DSC of the delineations that the estimate was fitted on."""
+    """PNG: estimated against true DSC of the results that were fitted on, and in orange of those that were not."""
     figure = Figure(figsize=(5, 5))
     axes = figure.add_subplot()
     axes.scatter([pair.dsc for pair in fit.pairs], [fit.model.estimate(pair.findings) for pair in fit.pairs], s=12)
+    for pair in fit.test:
+        axes.plot(pair.dsc, fit.model.estimate(pair.findings), ".", color="tab:orange", markersize=5)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     axes.set(xlabel="true DSC", ylabel="estimated DSC", xlim=(0, 1), ylim=(0, 1))
+    return _png(figure)
+
+
+def learning_figure(points: Sequence[CurvePoint]) -> bytes:
+    """PNG: DSC and surface distance on bodies that no training sees, by optimiser step."""
+    figure = Figure(figsize=(9, 4))
+    left, right = figure.subplots(1, 2)
+    before = 0
+    for stage in ("refine", "finetune"):
+        own = [point for point in points if point.stage == stage]
+        steps = [before + point.step for point in own]
+        left.plot(steps, [100 * point.dsc for point in own], marker=".", label=stage)
+        right.plot(steps, [point.distance_mm for point in own], marker=".", label=f"{stage}: distance")
+        right.plot(steps, [point.bias_mm for point in own], linestyle="--", label=f"{stage}: bias")
+        before = steps[-1] if steps else before
+    left.set(xlabel="optimiser step", ylabel="DSC in the band, %")
+    right.set(xlabel="optimiser step", ylabel="mm")
+    for axes in (left, right):
+        axes.legend(fontsize=8)
+    figure.tight_layout()
     return _png(figure)
 
 

@@ -27,7 +27,8 @@ class Preset(BaseModel):
     finetune: RefinementPreset | None
     """None: the refinement is not trained on with the pose stage's own results."""
     trust_cases: int
-    """Training anatomies on which the estimate of the DSC is fitted, each well and badly delineated."""
+    """Bodies on which the surface's bias is measured. As many scans are delineated well and badly to fit the estimate
+    of the DSC, and half as many again to test it."""
 
     @staticmethod
     def named(name: PresetName) -> Preset:
@@ -43,8 +44,8 @@ def _smoke() -> Preset:
         phantom=PhantomPreset.smoke(),
         pose=PosePreset.smoke(),
         refine=RefinementPreset.smoke(),
-        finetune=RefinementPreset.smoke().finetuning(4),
-        trust_cases=2,
+        finetune=RefinementPreset.smoke().finetuning(4, decay_steps=2),
+        trust_cases=1,
     )
 
 
@@ -55,7 +56,7 @@ def _small() -> Preset:
         phantom=PhantomPreset.small(),
         pose=PosePreset.small(),
         refine=RefinementPreset.small(),
-        finetune=RefinementPreset.small().finetuning(4000),
+        finetune=RefinementPreset.small().finetuning(40_000, decay_steps=8000),
         trust_cases=24,
     )
 

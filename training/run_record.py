@@ -68,21 +68,30 @@ class RunRecord:
         preset: Every setting, as JSON.
         seed: Of everything random.
         surfaces: Name of the file or folder of surfaces.
+        start: The bundle that the run begins with, and what it keeps of it; None: with random weights.
     """
 
     layout: int
     preset: JsonObject
     seed: int
     surfaces: str
+    start: JsonObject | None = None
 
     @staticmethod
     def of(context: RunContext) -> RunRecord:
         """The record of a run that begins now. Threads and device are no part of it; they may change."""
-        return RunRecord(LAYOUT, context.preset.model_dump(mode="json"), context.seed, context.surfaces.name)
+        start = None if context.start is None else context.start.to_json()
+        return RunRecord(LAYOUT, context.preset.model_dump(mode="json"), context.seed, context.surfaces.name, start)
 
     def to_json(self) -> JsonObject:
         """The content of `run.json`."""
-        return {"layout": self.layout, "preset": self.preset, "seed": self.seed, "surfaces": self.surfaces}
+        return {
+            "layout": self.layout,
+            "preset": self.preset,
+            "seed": self.seed,
+            "surfaces": self.surfaces,
+            "start": self.start,
+        }
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> RunRecord:
@@ -93,7 +102,7 @@ class RunRecord:
             preset = _with_new_names(preset, renamed)
             for old in sorted(renamed):
                 _log.warning("the run's setting %s is now called %s", old, _NEW_NAMES[old])
-        return RunRecord(layout, preset, int(content["seed"]), str(content["surfaces"]))
+        return RunRecord(layout, preset, int(content["seed"]), str(content["surfaces"]), content.get("start"))
 
 
 def require_recorded_settings(context: RunContext) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors.torch import load_file
-
-from dissm_engine.refine.refiner import Refiner, RefinerArchitecture
 from dissm_engine.shape.model import ShapeModel
 from dissm_engine.trained_model import TrainedModel
 from training.evaluate.calibration import read_calibration
 from training.pose.agent_files import load_agent
+from training.refine.refiner_files import WEIGHTS_FILE, load_refiner
 
 
 def trained_model(folder: Path) -> TrainedModel:
@@ -19,14 +16,11 @@ def trained_model(folder: Path) -> TrainedModel:
 
     The refiner is the finetuned one where there is one. Nothing is trusted: the trust model is not fitted here.
     """
-    refine = folder / "finetune" if (folder / "finetune" / "refine.safetensors").exists() else folder / "refine"
-    description = json.loads((refine / "refine.json").read_text())
-    description.pop("step", None)
+    refine = folder / "finetune" if (folder / "finetune" / WEIGHTS_FILE).exists() else folder / "refine"
     calibration = read_calibration(folder)
-    architecture = RefinerArchitecture.from_json(description)
     return TrainedModel(
         shape=ShapeModel.load(folder / "shape"),
         agent=load_agent(folder / "pose"),
-        refiner=Refiner.from_tensors(load_file(refine / "refine.safetensors"), architecture),
+        refiner=load_refiner(refine),
         surface_bias_mm=0.0 if calibration is None else calibration.surface_bias_mm,
     )

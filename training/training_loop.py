@@ -24,6 +24,7 @@ from dissm_engine.atomic_file import open_atomic, remove_partial_files
 from dissm_engine.errors import Reason
 from training.errors import RunError
 from training.metrics_file import MetricsFile
+from training.stable_decay import StableThenDecay, Validation
 
 CHECKPOINT_LAYOUT = 1
 """Raised whenever the content of a checkpoint changes in a way that older ones cannot be read."""
@@ -105,18 +106,21 @@ class LoopSettings:
     """How a task is trained.
 
     Attributes:
-        total_steps: Optimiser steps in all. The last epoch has to end with it.
-        schedule: Factor on the learning rates by step, from 0, or a plateau rule.
+        total_steps: Optimiser steps in all; the epoch in which they are reached ends there. With `StableThenDecay` it
+            is not read: that schedule says itself when a training ends.
+        schedule: Factor on the learning rates by step, from 0, or a plateau rule, or a schedule of open length.
         max_gradient_norm: Gradients of a larger norm are scaled down to it; None leaves them.
         ema_decay: Decay of the exponential moving average of the weights; None keeps no average.
         checkpoint_epochs: Epochs between two checkpoints.
+        validation: Measures the averaged weights at some of the checkpoints, and after the last step.
     """
 
     total_steps: int
-    schedule: Callable[[int], float] | Plateau
+    schedule: Callable[[int], float] | Plateau | StableThenDecay
     max_gradient_norm: float | None = None
     ema_decay: float | None = None
     checkpoint_epochs: int = 1
+    validation: Validation | None = None
 
 
 class TrainingLoop:
@@ -136,7 +140,10 @@ class TrainingLoop:
         self.task, self.settings = task, settings
         self.step, self.epoch = 0, 0
         self._checkpoint, self._metrics = checkpoint, metrics
-        self._schedule = _schedule(task.optimizer, settings.schedule)
+        self._validated: list[tuple[int, float]] = []
+        schedule = settings.schedule
+        self.decay_begins = schedule.max_stable_steps if isinstance(schedule, StableThenDecay) else settings.total_steps
+        self._schedule = self._scheduler()
         self._average = None if settings.ema_decay is None else _averaged(task.model, settings.ema_decay)
         self._restore()
 
@@ -144,6 +151,25 @@ class TrainingLoop:
     def averaged(self) -> nn.Module:
         """A copy of the model with the averaged weights; the model itself where no average is kept."""
         return self.task.model if self._average is None else self._average.module
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps in all, as far as it is known now."""
+        schedule = self.settings.schedule
+        if isinstance(schedule, StableThenDecay):
+            return self.decay_begins + schedule.decay_steps
+        return self.settings.total_steps
+
+    def begin_decay(self) -> None:
+        """End the stable phase of a training that goes on from a checkpoint; nothing where there is no such phase.
+
+        A training that has not made a step yet is left alone: a run asks it of all its trainings, and means the one
+        that it had reached.
+        """
+        if isinstance(self.settings.schedule, StableThenDecay) and 0 < self.step < self.decay_begins:
+            self.decay_begins = self.step
+            self._write_checkpoint()
+            _log.info("the decay of the learning rate begins at step %d", self.step)
 
     def run(self, progress: Callable[[float], None], stop: Callable[[], bool] = lambda: False) -> None:
         """Make all steps that are still missing, then export.
@@ -155,17 +181,16 @@ class TrainingLoop:
         Raises:
             RunError: `TRAINING_STOPPED` after `stop` said so, `LOSS_NOT_FINITE` if a loss is infinite or no number.
         """
-        total = self.settings.total_steps
         pending: list[Metrics] = []
         began = time.monotonic()
-        while self.step < total:
+        while self.step < self.total_steps:
             pending += self._train_epoch(progress)
-            stopped = stop() and self.step < total
-            if stopped or self.step == total or self.epoch % self.settings.checkpoint_epochs == 0:
+            stopped = stop() and self.step < self.total_steps
+            if stopped or self.step == self.total_steps or self.epoch % self.settings.checkpoint_epochs == 0:
                 self._finish_checkpoint(pending, time.monotonic() - began)
                 pending, began = [], time.monotonic()
             if stopped:
-                raise RunError(TRAINING_STOPPED, step=self.step, total_steps=total)
+                raise RunError(TRAINING_STOPPED, step=self.step, total_steps=self.total_steps)
         # Again also where all was done before: a kill may have come between the last checkpoint and its export.
         self.task.export(self.averaged)
 
@@ -175,10 +200,12 @@ class TrainingLoop:
         for found in self.task.steps(self.epoch):
             self._optimise(found.loss)
             recorded.append(found.metrics)
-            progress(self.step / self.settings.total_steps)
+            progress(self.step / self.total_steps)
+            if self.step == self.total_steps:
+                break
         self.task.model.eval()
-        if not recorded or self.step > self.settings.total_steps:
-            raise ValueError(f"an epoch ended at step {self.step}, all in all are {self.settings.total_steps}")
+        if not recorded:
+            raise ValueError(f"the epoch after step {self.step} has no steps, all in all are {self.total_steps}")
         self.epoch += 1
         return recorded
 
@@ -203,12 +230,40 @@ class TrainingLoop:
         metrics = self.task.metrics_of(steps)
         if isinstance(self.settings.schedule, Plateau) and isinstance(self._schedule, ReduceLROnPlateau):
             self._schedule.step(metrics[self.settings.schedule.metric])
+        metrics = {**metrics, **self._validate()}
         shown = {name: float(f"{value:.5g}") for name, value in metrics.items()}
         counts = {"epoch": self.epoch, "step": self.step}
         _log.info("%s", self._metrics.append({**counts, **shown, "seconds": round(seconds, 1)}))
+        self._write_checkpoint()
+        self.task.export(self.averaged)
+
+    def _validate(self) -> Metrics:
+        """Figures of the averaged weights where an evaluation is due. A flat curve lets the decay begin."""
+        validation = self.settings.validation
+        last = self._validated[-1][0] if self._validated else 0
+        if validation is None or (self.step < last + validation.every_steps and self.step < self.total_steps):
+            return {}
+        found = validation.measure(self.averaged)
+        self._validated.append((self.step, found[validation.watched]))
+        stable = isinstance(self.settings.schedule, StableThenDecay) and self.step < self.decay_begins
+        if stable and validation.flat.holds([value for _, value in self._validated]):
+            self.decay_begins = self.step
+            _log.info("the validation curve is flat: the decay of the learning rate begins at step %d", self.step)
+        return found
+
+    def _write_checkpoint(self) -> None:
         with open_atomic(self._checkpoint) as stream:
             torch.save(self._state(), stream)
-        self.task.export(self.averaged)
+
+    def _scheduler(self) -> LambdaLR | ReduceLROnPlateau:
+        schedule, optimizer = self.settings.schedule, self.task.optimizer
+        if isinstance(schedule, Plateau):
+            return ReduceLROnPlateau(optimizer, patience=schedule.patience)
+        if isinstance(schedule, StableThenDecay):
+            # The rate of a step is set after the step before it, when its decay may not have been decided: the factor
+            # of the step at which a decay begins is therefore the stable one.
+            return LambdaLR(optimizer, lambda step: schedule.factor(step, self.decay_begins))
+        return LambdaLR(optimizer, schedule)
 
     def _state(self) -> dict[str, Any]:  # a checkpoint's content, as torch.save takes it
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -219,6 +274,8 @@ class TrainingLoop:
             "model": self.task.model.state_dict(),
             "optimizer": self.task.optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "decay_begins": self.decay_begins,
+            "validated": self._validated,
             "average": None if self._average is None else self._average.state_dict(),
             "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
         }
@@ -233,6 +290,9 @@ class TrainingLoop:
             found = state.get("layout", "none")
             raise RunError(CHECKPOINT_UNKNOWN, path=self._checkpoint.name, found=found, expected=CHECKPOINT_LAYOUT)
         self.step, self.epoch = int(state["step"]), int(state["epoch"])
+        # Checkpoints of trainings that began before there were these two have neither.
+        self.decay_begins = int(state.get("decay_begins", self.decay_begins))
+        self._validated = [(int(step), float(value)) for step, value in state.get("validated", [])]
         self.task.model.load_state_dict(state["model"])
         self.task.optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -253,14 +313,6 @@ def mean_metrics(steps: Sequence[Metrics]) -> dict[str, float]:
 def cosine_factor(done: float, final: float) -> float:
     """Half a cosine from 1 at `done` = 0 down to `final` at `done` = 1."""
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, schedule: Callable[[int], float] | Plateau
-) -> LambdaLR | ReduceLROnPlateau:
-    if isinstance(schedule, Plateau):
-        return ReduceLROnPlateau(optimizer, patience=schedule.patience)
-    return LambdaLR(optimizer, schedule)
 
 
 def _averaged(model: nn.Module, decay: float) -> AveragedModel:

@@ -86,6 +86,7 @@ def note_delineation(tx: Transaction, lease: Lease, found: DelineationRecord) ->
         volume_ml=round(found.volume_ml, 1),
         verdict=found.verdict.value,
         estimated_dsc=results.estimated_dsc,
+        reasons=list(results.reasons),
         phase=results.phase.phase.value,
         incomplete=found.incomplete,
         bundle_digest=results.bundle_digest,

@@ -262,7 +262,7 @@ def _print_results(console: Console, results: CaseResults) -> None:
     table = _table("finding", "value", "limits", "")
     for item in results.findings:
         limits = f"{_number(item.low)} ... {_number(item.high)}"
-        mark = Text("remarkable", _BUSY) if item.remarkable else Text("")
+        mark = Text(f"remarkable {item.place}".rstrip(), _BUSY) if item.remarkable else Text("")
         _add_row(table, item.name, f"{_number(item.value)} {item.unit}", limits, mark)
     if results.findings:
         console.print(table)

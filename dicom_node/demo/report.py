@@ -54,8 +54,10 @@ def _print_case(console: Console, history: CaseHistory) -> None:
     console.print(Text("    stage seconds: " + _numbers(results.seconds)))
     console.print(Text(f"    findings (estimated DSC {_number(results.estimated_dsc)}):"))
     for item in results.findings:
-        mark = "  <- remarkable" if item.remarkable else ""
+        mark = f"  <- remarkable {item.place}".rstrip() if item.remarkable else ""
         console.print(Text(f"      {item.name} {_number(item.value)} {item.unit}".rstrip() + mark))
+    for reason in results.reasons:
+        console.print(Text(f"    {reason}"))
 
 
 def print_returned(

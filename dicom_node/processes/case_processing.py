@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from dicom_node.catalog.case_results import (
 from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.leases import LeaseLost
 from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.reasons import (
     NO_LIVER,
     RESULT_REJECTED,
@@ -82,6 +83,7 @@ def process_case(work: CaseWork) -> CaseState:
         stack = _read_stack(work, source)
         delineation = _delineate(work, stack)
         phase = gate_phase(stack.headers, delineation.tissue_hu, work.settings.admit)
+        doubts = _doubts(source, phase)
         if not _note_delineation(work, source, delineation, phase):
             return CaseState.HELD
         written = write_results(
@@ -91,7 +93,8 @@ def process_case(work: CaseWork) -> CaseState:
             _results_folder(work),
             input_digest=source.input_digest,
             created_at=source.created_at,
-            mark=Verdict.REVIEW if _doubts(source, phase) else None,
+            mark=Verdict.REVIEW if doubts else None,
+            doubts=doubts,
         )
         return _note_proven(work, stack, written, _prove(stack, delineation, written))
     except (LeaseLost, DelineationCancelled):
@@ -140,11 +143,22 @@ def _check_bytes(file: Path, instance: StoredInstance) -> None:
 
 def _delineate(work: CaseWork, stack: CtStack) -> Delineation:
     try:
-        return work.engine.delineate(stack.volume, work.progress, work.cancellation)
+        found = work.engine.delineate(stack.volume, work.progress, work.cancellation)
     except DelineationError as problem:
         if problem.reason in (NO_SURFACE, NO_ORGAN):
             raise RefusalError(NO_LIVER, evidence=problem.reason.say(**problem.facts)) from problem
         raise
+    numbers = _image_numbers(stack)
+    return found if numbers is None else replace(found, findings=found.findings.with_image_numbers(numbers))
+
+
+def _image_numbers(stack: CtStack) -> tuple[int, ...] | None:
+    """InstanceNumber of every slice, as viewers show it; None unless every slice has one of its own."""
+    try:
+        numbers = tuple(int(header.InstanceNumber) for header in stack.headers)
+    except PARSE_ERRORS:
+        return None
+    return numbers if len(set(numbers)) == len(numbers) else None
 
 
 def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, phase: PhaseVerdict) -> bool:
@@ -153,10 +167,10 @@ def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, ph
     if found.findings.verdict is Verdict.REJECT and not work.settings.results.send_rejected:
         said = "; ".join(found.findings.reasons) or "no finding is named"
         rejected = RecordedReason(RESULT_REJECTED.code, {"findings": said})
-    doubts = (f"{SERIES_INCOMPLETE.say()}; {SERIES_INCOMPLETE.cure}",) if source.incomplete else ()
+    doubts = _doubts(source, phase)
     record = DelineationRecord(
         volume_ml=found.volume_ml,
-        verdict=_stricter(found.findings.verdict, doubts=_doubts(source, phase)),
+        verdict=_stricter(found.findings.verdict, doubts=bool(doubts)),
         incomplete=source.incomplete,
         results=CaseResults.of(found, phase, doubts),
         rejected=rejected,
@@ -166,9 +180,14 @@ def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, ph
     return rejected is None
 
 
-def _doubts(source: CaseSource, phase: PhaseVerdict) -> bool:
-    """A phase that the engine was not made for, or a series that may lack images, needs a look."""
-    return phase.needs_review or source.incomplete
+def _doubts(source: CaseSource, phase: PhaseVerdict) -> tuple[str, ...]:
+    """A phase that the engine was not made for, and a series that may lack images, need a look: why, in sentences."""
+    doubts = []
+    if source.incomplete:
+        doubts.append(f"{SERIES_INCOMPLETE.say()}; {SERIES_INCOMPLETE.cure}")
+    if phase.needs_review:
+        doubts.append(f"the contrast phase is {phase.phase}, the engine was made for the venous one")
+    return tuple(doubts)
 
 
 def _stricter(engine: Verdict, *, doubts: bool) -> Verdict:

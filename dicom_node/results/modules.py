@@ -88,7 +88,6 @@ ALGORITHM_FAMILY = codes.DCM.ArtificialIntelligence
 ALGORITHM_NAME = "Deep implicit statistical shape model"
 SEGMENT_LABEL = "Liver"
 CONTENT_LABEL = "LIVER"
-CONTENT_DESCRIPTION = "Liver delineated by an AI, not for primary diagnosis"
 DISPLAY_RGB = (221, 130, 101)
 """The liver's colour in 3D Slicer's generic anatomy table."""
 
@@ -127,6 +126,12 @@ def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> N
     target.SeriesDescription = identity.series_description(kind)
     target.SOPInstanceUID = identity.instance_uid(kind)
     target.InstanceNumber = 1
+
+
+def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:
+    """Why a person should look at the segment and where (PS3.3 C.8.20.4); nothing where it needs no look."""
+    if identity.segment_description:
+        segment.SegmentDescription = identity.segment_description
 
 
 def add_dates(target: Dataset, identity: ResultIdentity) -> None:

@@ -15,6 +15,9 @@ from dissm_engine.findings import Verdict
 
 LONG_STRING = 64
 """Most characters of a DICOM LO (PS3.5 6.2)."""
+SHORT_TEXT = 1024
+"""Most characters of a DICOM ST (PS3.5 6.2)."""
+_NOT_FOR_DIAGNOSIS = "AI, not for primary diagnosis"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class ResultIdentity:
     profile: canonical JSON of the settings that shape the objects, of the mark and of the arithmetic.
     created_at: the audit's time of the case, UTC; it dates the objects and is no part of their UIDs.
     mark: ACCEPT, or what the viewer is told in the series' description.
+    reasons: what speaks against trusting the result, one sentence each; none where the mark is ACCEPT.
+    look_at: where a person should look first, in words; empty where no place is known.
     """
 
     input_digest: str
@@ -39,6 +44,8 @@ class ResultIdentity:
     mark: Verdict
     seg_series_number: int
     surface_series_number: int
+    reasons: tuple[str, ...] = ()
+    look_at: str = ""
 
     @staticmethod
     def of(
@@ -47,18 +54,23 @@ class ResultIdentity:
         settings: ResultSettings,
         created_at: datetime,
         mark: Verdict | None = None,
+        doubts: tuple[str, ...] = (),
     ) -> ResultIdentity:
         """The identity of one case's results.
 
         created_at: UTC, with or without a zone. mark: the node's own doubt; the stricter of it and the engine's
-        verdict is shown.
+        verdict is shown. doubts: the node's own, in sentences.
         """
         chosen = max(mark or Verdict.ACCEPT, delineation.findings.verdict, key=list(Verdict).index)
-        # The numbers stand in the objects: with others, the same UID would name other bytes.
+        accepted = chosen is Verdict.ACCEPT
+        reasons = () if accepted else (*delineation.findings.reasons, *doubts)
+        places = (item.place.words for item in delineation.findings.remarkable if item.place is not None)
+        # Numbers and reasons stand in the objects: with others, the same UID would name other bytes.
         shaping = {
             "seg_frames": settings.seg_frames,
             "series_numbers": [settings.seg_series_number, settings.surface_series_number],
             "mark": chosen,
+            "reasons": reasons,
             "arithmetic": delineation.arithmetic.text(),
         }
         profile = json.dumps(shaping, sort_keys=True)
@@ -74,6 +86,8 @@ class ResultIdentity:
             chosen,
             settings.seg_series_number,
             settings.surface_series_number,
+            reasons,
+            "" if accepted else next(places, ""),
         )
 
     def series_uid(self, kind: ObjectKind) -> str:
@@ -93,10 +107,34 @@ class ResultIdentity:
         return {ObjectKind.SEG: self.seg_series_number, ObjectKind.SURFACE: self.surface_series_number}[kind]
 
     def series_description(self, kind: ObjectKind) -> str:
-        """What a viewer lists: that it is by an AI, what it is, and whether to look twice."""
+        """What a viewer lists: that it is by an AI, what it is, whether to look twice, and where, as far as it fits."""
         what = {ObjectKind.SEG: "liver segmentation", ObjectKind.SURFACE: "liver surface"}[kind]
         warning = {Verdict.ACCEPT: "", Verdict.REVIEW: " REVIEW", Verdict.REJECT: " REJECTED"}[self.mark]
-        return f"{AI_MARK}{what}{warning}"
+        plain = f"{AI_MARK}{what}{warning}"
+        return _first_that_fits(f"{plain} {self.look_at}".rstrip(), plain)
+
+    @property
+    def content_description(self) -> str:
+        """ContentDescription: that it is by an AI, and where to look or where to read why."""
+        if self.mark is Verdict.ACCEPT:
+            return "Liver delineated by an AI, not for primary diagnosis"
+        plain = f"{_NOT_FOR_DIAGNOSIS}, {self.mark}"
+        # The longest that fits: the place, where to read about it, or the mark alone.
+        where = f"{_NOT_FOR_DIAGNOSIS}; look {self.look_at}" if self.look_at else ""
+        why = f"{plain}: see segment description" if self.reasons else plain
+        return _first_that_fits(where, why, plain)
+
+    @property
+    def segment_description(self) -> str:
+        """SegmentDescription: every reason to look twice, as many as fit; empty without any."""
+        if not self.reasons:
+            return ""
+        said = f"{self.mark}: {self.reasons[0]}"
+        for reason in self.reasons[1:]:
+            if len(said) + len(reason) + 2 > SHORT_TEXT:
+                break
+            said += f"; {reason}"
+        return said.encode("ascii", "replace").decode()[:SHORT_TEXT]
 
     @property
     def software_versions(self) -> list[str]:
@@ -117,6 +155,11 @@ class ResultIdentity:
         parts = [kind, role, self.input_digest, self.bundle_digest, self.program_version, self.profile]
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def _first_that_fits(*texts: str) -> str:
+    """The first text that is not empty and that a long string holds; the last one where none does, shortened."""
+    return next((text for text in texts if text and len(text) <= LONG_STRING), texts[-1][:LONG_STRING])
 
 
 def _utc(at: datetime) -> datetime:

@@ -65,7 +65,7 @@ def write_seg(
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=settings.seg_frames == "liver",
         content_label=modules.CONTENT_LABEL,
-        content_description=modules.CONTENT_DESCRIPTION,
+        content_description=identity.content_description,
         pixel_measures=_pixel_measures(stack.headers[0], step),
     )
     source = stack.headers[0]
@@ -79,7 +79,7 @@ def write_seg(
 
 
 def _segment(identity: ResultIdentity) -> Any:
-    return highdicom.seg.SegmentDescription(
+    segment = highdicom.seg.SegmentDescription(
         segment_number=1,
         segment_label=modules.SEGMENT_LABEL,
         segmented_property_category=modules.ANATOMICAL_STRUCTURE,
@@ -94,6 +94,8 @@ def _segment(identity: ResultIdentity) -> Any:
         ),
         display_color=highdicom.color.CIELabColor.from_rgb(*modules.DISPLAY_RGB),
     )
+    modules.add_segment_description(segment, identity)
+    return segment
 
 
 def _geometry_header(header: Dataset, step: float) -> Dataset:

@@ -26,14 +26,16 @@ def write_results(
     input_digest: str,
     created_at: datetime,
     mark: Verdict | None = None,
+    doubts: tuple[str, ...] = (),
 ) -> tuple[WrittenObject, ...]:
     """Write the SEG and, where the settings ask for it, the Surface Segmentation; `prove` them before they leave.
 
     input_digest: the catalogue's digest of the stack's images. created_at: the audit's time of the case (UTC); the
-    same arguments write the same bytes. mark: REVIEW where the node is less sure than the engine.
+    same arguments write the same bytes. mark: REVIEW where the node is less sure than the engine. doubts: why, in
+    sentences; they stand in the objects beside the engine's own reasons.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    identity = ResultIdentity.of(delineation, input_digest, settings, created_at, mark)
+    identity = ResultIdentity.of(delineation, input_digest, settings, created_at, mark, doubts)
     written = [write_seg(stack, delineation, identity, settings, folder / f"{ObjectKind.SEG}.dcm")]
     if settings.surface:
         written.append(write_surface(stack, delineation, identity, folder / f"{ObjectKind.SURFACE}.dcm"))

@@ -61,7 +61,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class FindingRecord:
-    """One finding of the engine as the catalogue keeps it; a limit that is infinite is None."""
+    """One finding of the engine as the catalogue keeps it; a limit that is infinite is None.
+
+    place: where to look, in words. point_lps: the nearest vertex of the surface, LPS mm. Both are empty where the
+    finding is of the whole, and in what releases up to 0.3.0 stored.
+    """
 
     name: str
     value: float | None
@@ -69,6 +73,15 @@ class FindingRecord:
     low: float | None
     high: float | None
     remarkable: bool
+    place: str = ""
+    point_lps: tuple[float, ...] = ()
+
+    def to_json(self) -> Facts:
+        """As it stands in the catalogue; without a place there is nothing about one."""
+        said = asdict(self)
+        if not self.place:
+            del said["place"], said["point_lps"]
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,7 @@ class CaseResults:
                 "verdict": self.verdict.value,
                 "estimated_dsc": self.estimated_dsc,
                 "reasons": list(self.reasons),
-                "items": [asdict(item) for item in self.findings],
+                "items": [item.to_json() for item in self.findings],
             },
             "tissue_hu": dict(self.tissue_hu),
             "phase": {"phase": self.phase.phase.value, "evidence": self.phase.evidence},
@@ -144,6 +157,8 @@ class CaseResults:
                     low=item.number("low"),
                     high=item.number("high"),
                     remarkable=bool(item.content["remarkable"]),
+                    place=str(item.content.get("place", "")),
+                    point_lps=item.numbers_in("point_lps"),
                 )
                 for item in items
             ),
@@ -181,6 +196,13 @@ class _StoredResults:
         found = self.content[name]
         return tuple(str(one) for one in found) if isinstance(found, list | tuple) else ()
 
+    def numbers_in(self, name: str) -> tuple[float, ...]:
+        """A list of numbers, empty where there is none."""
+        found = self.content.get(name)
+        if isinstance(found, str) or not isinstance(found, list | tuple):
+            return ()
+        return tuple(float(one) for one in found if isinstance(one, int | float))
+
     def number(self, name: str) -> float | None:
         found = self.content[name]
         return float(found) if isinstance(found, int | float) else None
@@ -193,7 +215,14 @@ class _StoredResults:
 def _finding_records(findings: Findings) -> tuple[FindingRecord, ...]:
     return tuple(
         FindingRecord(
-            item.name, _finite(item.value), item.unit, _finite(item.low), _finite(item.high), bool(item.remarkable)
+            item.name,
+            _finite(item.value),
+            item.unit,
+            _finite(item.low),
+            _finite(item.high),
+            bool(item.remarkable),
+            "" if item.place is None else item.place.words,
+            () if item.place is None else tuple(round(one, 1) for one in item.place.point_lps),
         )
         for item in findings.items
     )

@@ -34,15 +34,50 @@ class RefinementArchitecture:
     stride: int = 2
 
 
-def _convolutions(channels_in: int, channels_out: int, count: int) -> nn.Sequential:
+class WeightedInstanceNorm(nn.InstanceNorm3d):
+    """Instance normalisation whose mean and variance may count some places more than others.
+
+    Its tensors are those of `torch.nn.InstanceNorm3d` with `affine`.
+    """
+
+    def forward(self, features: Tensor, weights: Tensor | None = None) -> Tensor:
+        """[1, C, K, J, I] or, without weights, [B, C, K, J, I].
+
+        Args:
+            features: What is normalised.
+            weights: How much each place counts, float32 [K, J, I] with the sum 1; None: all alike. Not differentiable.
+        """
+        if weights is None:
+            return super().forward(features)
+        # Sums over a million places need float32, whatever the products are made in.
+        with torch.autocast(features.device.type, enabled=False):
+            places = weights.flatten()
+            flat = features[0].flatten(1)
+            mean = torch.stack([channel.float() @ places for channel in flat])
+            variance = torch.stack(
+                [(channel.float() - m).square_() @ places for channel, m in zip(flat, mean, strict=True)]
+            )
+            return nn.functional.batch_norm(features, mean, variance, self.weight, self.bias, eps=self.eps)
+
+
+class _Convolutions(nn.Sequential):
+    """Convolution, normalisation and activation, some times in turn; weights are handed to the normalisation."""
+
+    def forward(self, features: Tensor, weights: Tensor | None = None) -> Tensor:
+        for layer in self:
+            features = layer(features, weights) if isinstance(layer, WeightedInstanceNorm) else layer(features)
+        return features
+
+
+def _convolutions(channels_in: int, channels_out: int, count: int) -> _Convolutions:
     layers: list[nn.Module] = []
     for index in range(count):
         layers += [
             nn.Conv3d(channels_in if index == 0 else channels_out, channels_out, 3, padding=1, bias=False),
-            nn.InstanceNorm3d(channels_out, affine=True),
+            WeightedInstanceNorm(channels_out, affine=True),
             nn.LeakyReLU(0.01, inplace=True),
         ]
-    return nn.Sequential(*layers)
+    return _Convolutions(*layers)
 
 
 class RefinementNetwork(nn.Module):
@@ -65,19 +100,38 @@ class RefinementNetwork(nn.Module):
         """Input sizes must be multiples of this."""
         return int(self.architecture.stride * 2 ** (len(self.architecture.widths) - 1))
 
-    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 4, K, J, I] -> change of the field [B, 1, K, J, I] in mm, |change| <= rho; tissue logits [B, T, ...]."""
+    def forward(self, channels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Change of the field and tissue logits.
+
+        Args:
+            channels: [B, 4, K, J, I]; sizes are multiples of `granularity`.
+            weights: How much each voxel counts for the statistics of the normalisation, [K, J, I], none negative and
+                not all 0; only with a batch of one. None: all alike, as in training.
+
+        Returns:
+            Change [B, 1, K, J, I] in mm, |change| <= rho, and tissue logits [B, T, K / stride, ...].
+        """
         stride, rho = self.architecture.stride, self.architecture.rho_mm
+        of_level = self._weights_of_levels(weights)
         features = folded(channels, stride)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
-            features = block(features if level == 0 else nn.functional.max_pool3d(features, 2))
+            features = block(features if level == 0 else nn.functional.max_pool3d(features, 2), of_level[level])
             skips.append(features)
         for level in reversed(range(len(self.up))):
             grown = nn.functional.interpolate(features, scale_factor=2, mode="nearest")
-            features = self.up[level](torch.cat([grown, skips[level]], dim=1))
+            features = self.up[level](torch.cat([grown, skips[level]], dim=1), of_level[level])
         raw = unfolded(self.change(features).float(), stride)
         return rho * torch.tanh(raw), self.tissue(features).float()
+
+    def _weights_of_levels(self, weights: Tensor | None) -> list[Tensor | None]:
+        """The weights of each level's cells, with the sum 1."""
+        levels = len(self.architecture.widths)
+        if weights is None:
+            return [None] * levels
+        sides = [self.architecture.stride * 2**level for level in range(levels)]
+        pooled = [nn.functional.avg_pool3d(weights[None, None], side)[0, 0] for side in sides]
+        return [cells / cells.sum() for cells in pooled]
 
 
 def folded(image: Tensor, stride: int) -> Tensor:

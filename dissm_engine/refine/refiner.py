@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,10 +15,13 @@ from torch import Tensor
 
 from dissm_engine.preprocessing import HU_WINDOW, NORMALISED_HU, PRIOR_CLIP_MM
 from dissm_engine.refine.network import RefinementArchitecture, RefinementNetwork
+from dissm_engine.refine.patch_weights import patch_weights
 from dissm_engine.volume import SignedDistance, Volume
 
 _WELL_INSIDE_MM = -4.0
 _SMOOTHING_VOXELS = 0.7
+_PATCH_FACTOR = 1.2
+"""Patches of the statistics against those of training; by measurement, see record 48."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class RefinerArchitecture:
 
 
 class Refiner:
-    """Applies the refinement network tile by tile, with tiles of the size that it was trained with.
+    """Applies the refinement network to a whole grid in one pass, normalised as the patches of its training were.
 
     Args:
         network: Is moved to `device`.
@@ -122,47 +124,35 @@ class Refiner:
             volume: HU already resampled to `prior.grid`.
             prior: Metric signed distance of the posed shape model, mm.
             in_view: Which voxels lie within the CT, bool [K, J, I].
-            progress: Called after every tile with the share of the tiles that are done; what it raises ends the work.
+            progress: Called with the share of the work that is done; what it raises ends the work.
         """
         architecture = self.network.architecture
         hu, sdf = _as_batch(volume.hu), _as_batch(prior.mm)
         channels = input_channels(hu, sdf, _as_batch(in_view))
-        change, tissue = self._tiled(channels, progress)
+        change, tissue = self._whole(channels, patch_weights(prior.mm, round(_PATCH_FACTOR * self.tile)))
+        progress(1.0)
         # Unfolding leaves a pattern with the period of the fold; a surface must not show it.
         change = ndimage.gaussian_filter(change, _SMOOTHING_VOXELS * (architecture.stride - 1), mode="nearest")
         change = np.where(np.abs(prior.mm) <= architecture.band_mm, change, np.float32(0))
         return Refinement(SignedDistance((prior.mm + change).astype(np.float32), prior.grid), change, tissue, in_view)
 
-    def _tiled(
-        self, channels: Tensor, progress: Callable[[float], None]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        shape = channels.shape[2:]
-        padded = _padded(channels, self.tile, self.network.architecture.stride)
-        size = padded.shape[2:]
-        stride, kinds = self.network.architecture.stride, self.network.architecture.tissues
-        change, weight = torch.zeros(size), torch.zeros(size)
-        logits = torch.zeros((kinds, *(n // stride for n in size)))
-        tile_weights = _tile_weights(self.tile)
-        tiles = list(_tile_starts(size, self.tile))
-        for done, start in enumerate(tiles):
-            where = tuple(slice(s, s + self.tile) for s in start)
-            coarse = tuple(slice(s // stride, (s + self.tile) // stride) for s in start)
-            part, tissue = self._run_tile(padded[(slice(None), slice(None), *where)])
-            change[where] += part[0, 0] * tile_weights
-            weight[where] += tile_weights
-            logits[(slice(None), *coarse)] += tissue[0].softmax(0) * tile_weights[::stride, ::stride, ::stride]
-            progress((done + 1) / len(tiles))
-        labels = logits.argmax(0).to(torch.uint8)
-        for axis in range(3):
-            labels = labels.repeat_interleave(stride, dim=axis)
-        crop = tuple(slice(0, n) for n in shape)
-        return (change / weight)[crop].numpy(), labels[crop].numpy()
-
     @torch.inference_mode()
-    def _run_tile(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+    def _whole(
+        self, channels: Tensor, weights: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Change in mm and tissue class of every voxel."""
+        shape = channels.shape[2:]
+        missing = [-n % self.network.granularity for n in shape]
+        further = (0, missing[2], 0, missing[1], 0, missing[0])
+        padded = torch.nn.functional.pad(channels, further, mode="replicate") if any(missing) else channels
+        counted = torch.nn.functional.pad(torch.from_numpy(weights), further)
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.half):
-            change, tissue = self.network(channels.to(self.device))
-        return change.float().cpu(), tissue.float().cpu()
+            change, logits = self.network(padded.to(self.device), counted.to(self.device))
+        labels = logits[0].argmax(0).to(torch.uint8)
+        for axis in range(3):
+            labels = labels.repeat_interleave(self.network.architecture.stride, dim=axis)
+        crop = tuple(slice(0, n) for n in shape)
+        return change[0, 0][crop].float().cpu().numpy(), labels[crop].cpu().numpy()
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Weights for the bundle."""
@@ -186,30 +176,3 @@ class Refiner:
 
 def _as_batch(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
-
-
-def _padded(channels: Tensor, tile: int, stride: int) -> Tensor:
-    """At least one tile and whole cells, by repeating the border."""
-    missing = [max(tile - n, -n % stride) for n in channels.shape[2:]]
-    if not any(missing):
-        return channels
-    return torch.nn.functional.pad(channels, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-
-
-def _tile_starts(size: tuple[int, ...], tile: int) -> Iterator[tuple[int, int, int]]:
-    """Starts of tiles that overlap by at least a third; even, so that folded cells coincide."""
-    axes = []
-    for n in size:
-        count = 1 if n <= tile else int(np.ceil((n - tile) / (tile * 2 / 3))) + 1
-        last = (n - tile) // 2 * 2
-        starts = {int(round(s / 2) * 2) for s in np.linspace(0, last, count)}
-        if last + tile < n:
-            starts.add(n - tile)
-        axes.append(sorted(starts))
-    yield from itertools.product(axes[0], axes[1], axes[2])
-
-
-def _tile_weights(tile: int) -> Tensor:
-    """Weight of a tile's voxels: full in the middle, little at its border."""
-    ramp = 1.05 - torch.linspace(-1, 1, tile).abs()
-    return (ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :]).clamp(min=1e-3)

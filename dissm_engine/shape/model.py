@@ -160,7 +160,8 @@ class ShapeModel:
 
     def mesh_of_code(self, code: torch.Tensor, pose: Pose, spacing_mm: float = 3.0) -> TriangleMesh:
         """As `mesh`, for a free code [D]: marching cubes in the reference frame, then Newton steps on the decoder."""
-        side = np.full(3, self.mm_per_unit)
+        # Samples went a tenth beyond the largest of the shapes at least.
+        side = np.full(3, self.mm_per_unit * max(1.0, self.trained_radius - 0.1))
         grid = axis_aligned_grid(-side, side, spacing_mm)
         field = self.signed_distance_of_code(Pose.at(np.zeros(3)), code, grid, band_mm=0.0, exact_mm=0.0)
         coarse = mesh_of_field(field)

@@ -55,6 +55,7 @@ def ellipsoid_delineation(
         bundle_version="1.0.0",
         tissue_hu=dict(TISSUE_HU if tissue_hu is None else tissue_hu),
         arithmetic=ARITHMETIC,
+        rounds=(),
     )
 
 

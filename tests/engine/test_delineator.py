@@ -11,8 +11,11 @@ import torch
 
 from dissm_engine import Bundle, Cancellation, Delineator, TrainedModel, Volume
 from dissm_engine.arithmetic import Arithmetic
-from dissm_engine.errors import DelineationCancelled, DelineationError
+from dissm_engine.errors import NO_SURFACE, DelineationCancelled, DelineationError
 from dissm_engine.findings import Verdict
+from dissm_engine.hypothesis import Hypothesis
+from dissm_engine.measurement import DelineationSteps
+from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.progress import Monitor, Progress
 from dissm_engine.trust import LIMITS, judge
@@ -55,7 +58,7 @@ def test_a_requested_cancellation_ends_the_work_in_the_stage_where_it_is(
         Delineator(bundle).delineate(blob, progress, cancellation)
     assert ended.value.reason.code == "CANCELLED"
     assert not isinstance(ended.value, DelineationError)
-    # Of the refinement one tile is done: it is not only between stages that the request is seen.
+    # Of the refinement one pass is done: it is not only between stages that the request is seen.
     assert told[-1][0] == stage
     assert told[-1][1] < 0.5
 
@@ -89,15 +92,18 @@ def test_the_public_steps_make_what_delineate_makes(bundle: Bundle, blob: Volume
     )
     engine = Delineator(model)
     path = engine.find_pose(blob)
-    found = engine.refit(blob, engine.best_hypothesis(blob, path))
+    first = engine.best_hypothesis(blob, path)
+    found, rounds = engine.refit(blob, first)
     surface = engine.finish(blob, found)
-    measured = engine.measure(blob, path, found, surface)
+    measured = engine.measure(blob, DelineationSteps(path, first, found, rounds, surface))
     assert (surface.mask == whole.mask).all()
     assert (surface.field.mm == whole.field.mm).all()
-    assert measured.keys() == LIMITS.keys()
-    assert judge(measured, model.trust) == whole.findings
+    assert rounds == whole.rounds
+    assert measured.values.keys() == LIMITS.keys()
+    assert judge(measured.values, model.trust, measured.places) == whole.findings
     assert (whole.bundle_name, whole.bundle_digest) == (bundle.name, bundle.digest)
-    assert whole.arithmetic == Arithmetic.current()
+    assert whole.arithmetic == Arithmetic.current(half=engine.half)
+    assert engine.delineate(blob, path=path).findings == whole.findings
     stages = [name for name, _ in told]
     assert sorted(stages, key=["pose", "refine", "done"].index) == stages
     for stage in ("pose", "refine"):
@@ -134,6 +140,28 @@ def test_the_arithmetic_says_how_many_threads_computed() -> None:
 def test_the_arithmetic_says_in_what_precision_the_network_multiplied() -> None:
     assert Arithmetic.current("cpu", half=True).precision == "bfloat16"
     assert Arithmetic.current("cpu", half=False).precision == "float32"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_precision_can_be_demanded(bundle: Bundle, half: bool) -> None:
+    engine = Delineator(bundle, half=half)
+    assert engine.half is engine.refiner.half is half
+
+
+def test_a_given_pose_path_is_not_searched_again(bundle: Bundle, blob: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Delineator(bundle, half=False)
+    path = engine.find_pose(blob)
+    used = []
+
+    def kept(volume: Volume, given: PosePath, monitor: Monitor) -> Hypothesis:
+        used.append(given)
+        raise DelineationError(NO_SURFACE)
+
+    monkeypatch.setattr(engine, "find_pose", None)
+    monkeypatch.setattr(engine, "best_hypothesis", kept)
+    with pytest.raises(DelineationError):
+        engine.delineate(blob, path=path)
+    assert used == [path]
 
 
 def test_a_refiner_on_another_device_is_another_one(bundle: Bundle) -> None:

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from dissm_engine.bundle import Bundle
-from dissm_engine.delineator import Delineator, Hypothesis
+from dissm_engine.delineator import Delineator
 from dissm_engine.errors import NO_SURFACE, DelineationError
+from dissm_engine.hypothesis import Hypothesis
 from dissm_engine.pose.agent import PosePath
 from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.progress import Monitor
 from dissm_engine.refine.refiner import Refinement
-from dissm_engine.volume import SignedDistance, axis_aligned_grid
+from dissm_engine.volume import Grid, SignedDistance, axis_aligned_grid
 
 RIGID, NON_RIGID = Pose.at(np.zeros(3)), Pose.at(np.ones(3))
 Score = float | None
@@ -75,34 +76,9 @@ def test_one_hypothesis_without_a_surface_does_not_take_the_other_with_it() -> N
         kept({"rigid": None, "non_rigid": None})
 
 
-def refitted(first: float, second: Score) -> str:
-    """What is kept when the model, fitted to the found surface, is refined again with this agreement."""
-    refinement = SimpleNamespace(moved_inward=lambda by_mm, max_change_mm: refinement)
-    found = Hypothesis(NON_RIGID, np.zeros(2, dtype=np.float32), None, refinement, first)  # type: ignore[arg-type]
-    fitted = Pose.at(np.full(3, 2.0))
-
-    def refined(_: object, pose: Pose, given: np.ndarray, _monitor: Monitor) -> Hypothesis:
-        assert pose is fitted
-        if second is None:
-            raise DelineationError(NO_SURFACE)
-        return Hypothesis(pose, given, None, refinement, second)  # type: ignore[arg-type]
-
-    network = SimpleNamespace(architecture=SimpleNamespace(rho_mm=20.0))
-    engine = SimpleNamespace(
-        refine_from=refined,
-        fit_shape=lambda _found, _grid: (fitted, found.loadings),
-        refiner=SimpleNamespace(network=network),
-        model=SimpleNamespace(surface_bias_mm=0.5),
-    )
-    volume = SimpleNamespace(grid=None)
-    kept_one = Delineator.refit(engine, volume, found)  # type: ignore[arg-type]
-    return "again" if kept_one.pose is fitted else "first"
-
-
-def test_the_refinement_from_the_fitted_shape_is_kept_unless_it_clearly_leaves_the_liver() -> None:
-    assert refitted(0.99, 0.995) == "again"
-    assert refitted(0.995, 0.985) == "again"
-    assert refitted(0.99, 0.96) == "first"
+def fitted(engine: Delineator, found: Hypothesis, ct_grid: Grid) -> tuple[Pose, np.ndarray]:
+    fit, components = engine.fit_shape(found, ct_grid)
+    return fit.pose, fit.loadings(engine.model.shape.latent_space, components)[:3]
 
 
 def test_the_model_is_fitted_to_the_found_surface_only_where_the_ct_shows_it() -> None:
@@ -121,8 +97,8 @@ def test_the_model_is_fitted_to_the_found_surface_only_where_the_ct_shows_it() -
     )
     start = Pose.at(truth.translation + np.array([9.0, -7.0, 8.0]))
     found = Hypothesis(start, np.zeros(3, dtype=np.float32), None, refinement, 1.0)  # type: ignore[arg-type]
-    everywhere = engine.fit_shape(found, field.grid)
-    where_seen = engine.fit_shape(found, seen)
+    everywhere = fitted(engine, found, field.grid)
+    where_seen = fitted(engine, found, seen)
     points = seen.points_lps()
     near = np.abs(field.at(points)) < 3
 

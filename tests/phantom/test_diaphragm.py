@@ -10,7 +10,7 @@ import pytest
 from dissm_phantom import Tissue, content_hash, is_liver, with_diaphragm
 from training.evaluate.evaluation_stage import frozen_phantoms
 from training.phantom.scanned_phantoms import make_test_phantom
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 
 STEP_MM = 2.0
 SEEDS = range(12)

@@ -9,10 +9,9 @@ import pytest
 import trimesh
 
 from dissm_engine.mesh import TriangleMesh
-from dissm_phantom import Anatomy, Phantom, ScanProtocol, build_anatomy, scan
-from training.phantom.anatomies_stage import build_anatomies
+from dissm_phantom import Anatomy, Phantom, ScanProtocol, Variety, build_anatomy, scan
+from training.phantom.anatomies_stage import Bodies, build_anatomies
 from training.phantom.anatomy_files import load_anatomy, save_anatomy
-from training.phantom.phantom_settings import PhantomPreset
 from training.phantom.scanned_phantoms import content_hash, make_test_phantom, scanned
 
 
@@ -43,9 +42,9 @@ def test_a_stored_anatomy_comes_back_as_it_was(anatomy: Anatomy, tmp_path: Path)
 
 
 def test_the_stage_keeps_the_bodies_that_are_there_and_draws_the_missing(tmp_path: Path) -> None:
-    livers, preset = {"a": ball(), "b": ball()}, PhantomPreset(bodies_per_liver=1)
+    livers, bodies = {"a": ball(), "b": ball()}, Bodies(1, Variety.plain(), 100_001)
     (tmp_path / "0000.npz").write_bytes(b"drawn before")
-    build_anatomies(livers, preset, 1, tmp_path, lambda stage, done: None)
+    build_anatomies(livers, bodies, tmp_path, lambda stage, done: None)
     assert (tmp_path / "0000.npz").read_bytes() == b"drawn before"
     assert load_anatomy(tmp_path / "0001.npz").liver_name == "b"
     assert len(list(tmp_path.iterdir())) == 2

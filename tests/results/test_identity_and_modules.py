@@ -24,7 +24,7 @@ from dicom_node.settings import ResultSettings
 from dicom_node.values import equipment
 from dicom_node.values.results import ObjectKind
 from dissm_engine.delineation import Delineation
-from dissm_engine.findings import Verdict
+from dissm_engine.findings import Finding, Findings, Place, Side, Verdict
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.result_case import CREATED_AT, INPUT_DIGEST, ResultCase, case_in_memory, written_case
@@ -78,6 +78,7 @@ def test_other_inputs_weights_arithmetic_program_profile_or_mark_give_other_uids
         identity_of(delineation, settings=ResultSettings(seg_series_number=77)),
         identity_of(delineation, settings=ResultSettings(surface_series_number=78)),
         identity_of(delineation, mark=Verdict.REVIEW),
+        identity_of(delineation, mark=Verdict.REVIEW, doubts=("images may be missing",)),
     ]
     every = [uid for identity in (usual, *others) for uid in uids(identity)]
     assert len(set(every)) == len(every)
@@ -260,6 +261,49 @@ def test_the_viewer_s_list_says_that_it_is_by_an_ai_and_whether_to_look_twice(
         f"AI liver segmentation{expected}",
         f"AI liver surface{expected}",
     ]
+
+
+LEFT_OUT = Finding(
+    *("left_out", 90.0, "ml", 0.0, 20.0),
+    Place((Side.LEFT,), 40, 55, (80.0, -20.0, 130.0), "images"),
+    "liver-like tissue of 90 ml lies outside the outline",
+)
+
+
+def doubtful(delineation: Delineation, *items: Finding) -> Delineation:
+    reasons = tuple(item.sentence for item in items)
+    return replace(delineation, findings=Findings(items, 0.92, Verdict.REVIEW, reasons))
+
+
+def test_both_objects_say_why_and_where_a_person_should_look(tmp_path: Path) -> None:
+    plain = case_in_memory(tmp_path / "plain", SMALL)
+    case = written_case(tmp_path, plain.stack, delineation=doubtful(plain.delineation, LEFT_OUT))
+    for dataset, what in zip(both(case), ("segmentation", "surface"), strict=True):
+        assert dataset.SeriesDescription == f"AI liver {what} REVIEW on the left, images 40-55"
+        assert dataset.ContentDescription == "AI, not for primary diagnosis; look on the left, images 40-55"
+        assert dataset.SegmentSequence[0].SegmentDescription == (
+            "REVIEW: liver-like tissue of 90 ml lies outside the outline, on the left, images 40-55 (usual 0 to 20 ml)"
+        )
+    case.prove()
+    for dataset in both(plain):
+        assert "SegmentDescription" not in dataset.SegmentSequence[0]
+        assert dataset.ContentDescription == "Liver delineated by an AI, not for primary diagnosis"
+
+
+def test_reasons_and_places_of_any_length_keep_to_what_dicom_allows(delineation: Delineation) -> None:
+    far = replace(
+        LEFT_OUT, place=Place((Side.RIGHT, Side.BOTTOM), 1400, 1555, (0.0, 0.0, 0.0), "images"), statement="x" * 300
+    )
+    identity = identity_of(doubtful(delineation, far, far, far, far), doubts=("\u00e4" * 2000,))
+    assert identity.series_description(ObjectKind.SEG) == "AI liver segmentation REVIEW"
+    assert identity.content_description == "AI, not for primary diagnosis, REVIEW: see segment description"
+    assert identity.segment_description.count("x" * 300) == 2
+    only_doubts = identity_of(delineation, mark=Verdict.REVIEW, doubts=("\u00e4" * 2000,))
+    for said in (identity.segment_description, only_doubts.segment_description):
+        assert len(said) <= 1024
+        assert said.isascii()
+    for text in (identity.content_description, only_doubts.content_description):
+        assert len(text) <= 64
 
 
 def test_the_node_may_ask_for_a_review_the_engine_did_not(tmp_path: Path) -> None:

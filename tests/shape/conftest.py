@@ -13,6 +13,7 @@ import trimesh
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.model import ShapeModel
+from training.bundle_start import BundleStart
 from training.context import never_stop
 from training.shape.shape_settings import ShapePreset
 from training.shape.shape_stage import run_shape
@@ -33,6 +34,7 @@ class ShapeRun:
     device: str = "cpu"
     progress: Progress = field(default=no_progress)
     stop: Callable[[], bool] = never_stop
+    start: BundleStart | None = None
 
 
 def lobed_body(rng: np.random.Generator) -> TriangleMesh:
@@ -81,7 +83,7 @@ def preset() -> ShapePreset:
 
 @pytest.fixture(scope="session")
 def finished_run(bodies_npz: Path, preset: ShapePreset, tmp_path_factory: pytest.TempPathFactory) -> ShapeRun:
-    """Surfaces and shape stages, run once: twelve bodies to learn from, three held out."""
+    """Surfaces and shape stages, run once: eleven bodies to learn from, one for validation, three held out."""
     run = ShapeRun(tmp_path_factory.mktemp("run"), bodies_npz, Sections(preset))
     run_surfaces(run)
     run_shape(run)

@@ -9,10 +9,11 @@ import trimesh
 
 from dissm_engine.mesh import TriangleMesh
 from tests.shape.conftest import lobed_body
-from training.sources.held_out import split_held_out
+from training.sources.held_out import amos_case_number, split_livers
 from training.sources.meshes import write_mesh
 from training.sources.repair import decimated, repaired, smoothed
-from training.sources.surfaces import SourceError, open_source
+from training.sources.source_at_path import open_source
+from training.sources.surfaces import SourceError
 
 
 def ball(radius: float = 40.0, subdivisions: int = 4) -> TriangleMesh:
@@ -145,20 +146,64 @@ def test_decimation_keeps_the_shape() -> None:
 
 def test_held_out_livers_are_the_sixteen_of_the_readme(shared_data: Path) -> None:
     names = open_source(shared_data / "amos_livers_watertight_lps.npz").load()
-    training, held_out = split_held_out(names)
+    split = split_livers(names)
     expected = [1, 9, 16, 24, 35, 44, 50, 59, 69, 77, 84, 94, 103, 111, 119, 127]
-    assert held_out == [f"amos_{number:03d}" for number in expected]
-    assert held_out == sorted(names)[::5]
-    assert len(training) == 61
-    assert not set(training) & set(held_out)
+    assert list(split.held_out) == [f"amos_{number:03d}" for number in expected]
+    assert list(split.held_out) == sorted(names)[::5]
+    assert (len(split.training), len(split.validation)) == (51, 10)
+    assert sorted([*split.training, *split.validation, *split.held_out]) == sorted(names)
 
 
-def test_a_held_out_liver_stays_out_whatever_source_names_it() -> None:
-    training, held_out = split_held_out(["amos_0001", "amos_0002", "amos_0009", "amos_0010"])
-    assert (training, held_out) == (["amos_0002", "amos_0010"], ["amos_0001", "amos_0009"])
+def test_validation_livers_are_spread_over_the_volumes(shared_data: Path) -> None:
+    livers = open_source(shared_data / "amos_livers_watertight_lps.npz").load()
+    split = split_livers(livers)
+    by_volume = sorted([*split.training, *split.validation], key=lambda name: livers[name].volume_ml)
+    assert sorted(by_volume[3::6]) == list(split.validation)
 
 
-def test_other_sources_give_up_every_fifth() -> None:
-    training, held_out = split_held_out([f"liver_{number}" for number in range(10)])
-    assert held_out == ["liver_0", "liver_5"]
-    assert len(training) == 8
+@pytest.mark.parametrize(
+    "name",
+    [
+        "amos_0001",
+        "amos_001",
+        "Amos-001",
+        "AMOS 0001",
+        "amos_0001.nii.gz",
+        "amos1",
+        "amos0001.stl",
+        "AMOS22/labelsTr/amos_0001.nii.gz",
+        "AMOS22/labelsTr/0001.nii.gz",
+        r"D:\AMOS\labels\case 0001.nii",
+        "amos22_0001",
+        "amos_0001_0000.nii.gz",
+        "amos_0001_liver",
+        "AMOS.case.1",
+        "ＡＭＯＳ_０００１",  # fullwidth letters and digits
+    ],
+)
+def test_a_held_out_liver_stays_out_however_its_name_is_spelt(name: str) -> None:
+    assert amos_case_number(name) == 1
+    split = split_livers([name, "amos_0002", "amos_0011"])
+    assert (split.held_out, split.validation, split.training) == ((name,), ("amos_0011",), ("amos_0002",))
+
+
+@pytest.mark.parametrize(
+    "name", ["amos", "amos_liver", "amos_1_2", "amos_0000", "AMOS22/labelsTr/liver.nii", "amos_12345"]
+)
+def test_a_case_of_amos_without_a_clear_number_is_refused(name: str) -> None:
+    with pytest.raises(SourceError, match="number cannot be told"):
+        split_livers([name, "amos_0002"])
+
+
+def test_a_source_that_speaks_of_amos_makes_numbers_its_cases() -> None:
+    split = split_livers(["0001", "0002"], source="AMOS22")
+    assert (split.held_out, split.training) == (("0001",), ("0002",))
+    with pytest.raises(SourceError, match="number cannot be told"):
+        split_livers(["first", "0002"], source="AMOS22")
+
+
+def test_other_sources_give_up_every_fifth_and_a_tenth_of_the_rest() -> None:
+    split = split_livers([f"liver_{number}" for number in range(10)])
+    assert split.held_out == ("liver_0", "liver_5")
+    assert split.validation == ("liver_6",)
+    assert len(split.training) == 7

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,13 @@ from dissm_engine.mesh import TriangleMesh
 from dissm_engine.pose.similarity import Pose
 from dissm_engine.shape.distance import signed_distance_to_mesh, surface_distance_mm, surface_points
 from dissm_engine.shape.latent import LatentSpace
+from dissm_phantom.variety import SIZES
 from tests.shape.conftest import Sections, ShapeRun, lobed_body
 from training.metrics_file import MetricsFile
-from training.shape.aligned_livers import load_alignment
+from training.shape.aligned_livers import load_alignment, load_livers
 from training.shape.alignment import align, register
 from training.shape.autodecoder import AutoDecoder, AutoDecoderTraining
+from training.shape.deformed_livers import prepare_deformed
 from training.shape.generalisation import generalisation
 from training.shape.sampling import Samples, sample_shape
 from training.shape.shape_settings import ShapePreset
@@ -180,6 +184,52 @@ def test_weight_norm_eikonal_and_step_schedule_train_and_export(
     run_surfaces(run)
     run_shape(run)
     assert (tmp_path / "shape" / "shape.safetensors").exists()
+
+
+def test_deformed_livers_count_as_much_as_real_ones_and_keep_their_poses(
+    bodies_npz: Path, preset: ShapePreset, tmp_path: Path
+) -> None:
+    settings = preset.model_copy(
+        update={"max_shapes": 4, "deformed_per_liver": 3, "epochs": 2, "checkpoint_every": 1, "batch_size": 3}
+    )
+    run = ShapeRun(tmp_path, bodies_npz, Sections(settings))
+    run_surfaces(run)
+    run_shape(run)
+    meshes = load_surfaces(tmp_path)
+    deformed = prepare_deformed(meshes, 3, run.seed, tmp_path / "surfaces" / "deformed")
+    assert len({liver.shape for liver in deformed}) == 10
+    assert all(liver.mesh.closed for liver in deformed)
+    alignment = load_alignment(tmp_path / "shape")
+    every = {**meshes, **{liver.name: liver.mesh for liver in deformed}}
+    canonical = {name: alignment.canonical(name, mesh).vertices for name, mesh in every.items()}
+    assert max(np.linalg.norm(canonical[name], axis=1).max() for name in meshes) <= 1
+    assert max(np.linalg.norm(vertices, axis=1).max() for vertices in canonical.values()) <= alignment.reach
+    for liver in deformed:
+        same = np.array_equal(alignment.poses[liver.name].scale, alignment.poses[liver.origin].scale)
+        assert same == (liver.shape not in SIZES)
+    assert set(load_livers(tmp_path / "shape")) == set(meshes)
+
+    names = frozenset(liver.name for liver in deformed)
+    samples = Samples.read(tmp_path / "shape" / "samples", sorted(every))
+    task = AutoDecoderTraining(samples, alignment, settings, 1, tmp_path / "other", "cpu", names)
+    seen: list[int] = []
+    task.samples = RecordedSamples(samples.pairs, samples.inside, seen)
+    for epoch in range(3):
+        first = len(seen)
+        assert len(list(task.steps(epoch))) == 3
+        assert sorted(task.names[index] for index in seen[first:] if task.names[index] not in names) == sorted(meshes)
+    visits = Counter(task.names[index] for index in seen)
+    assert {visits[name] for name in names} == {1}
+    assert {visits[name] for name in meshes} == {3}
+
+
+@dataclass(frozen=True)
+class RecordedSamples(Samples):
+    seen: list[int]
+
+    def draw(self, shapes: torch.Tensor, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        self.seen.extend(shapes.tolist())
+        return super().draw(shapes, count, generator)
 
 
 @pytest.mark.slow

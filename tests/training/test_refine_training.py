@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from dissm_engine.refine.tissues import TissueClass
 from dissm_engine.volume import axis_aligned_grid
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
 from training.refine.crops import LiverCrop, class_table, draw_sample
+from training.refine.painting import InProcessPainter
 from training.refine.prior_errors import PriorErrors, perturbed_prior
 from training.refine.refinement_loss import (
     RefinementBatch,
@@ -26,6 +28,10 @@ def ball_crop() -> LiverCrop:
     distance = np.linalg.norm(grid.points_lps(), axis=-1) - 35
     labels = np.where(distance < 0, Tissue.LIVER, Tissue.FAT).astype(np.uint8)
     return LiverCrop(labels, distance.astype(np.float16), 2.0)
+
+
+def training_in(preset: RefinementPreset, folder: Path) -> RefinementTraining:
+    return RefinementTraining(preset, InProcessPainter([ball_crop()], preset, 7), 7, folder)
 
 
 def batch_of(field: torch.Tensor, truth: torch.Tensor) -> RefinementBatch:
@@ -91,6 +97,30 @@ def test_without_errors_the_prior_is_the_truth() -> None:
         assert (prior - truth[6:54, 6:54, 6:54])[near].abs().max() < 0.3
 
 
+def mean_at_the_true_surface(errors: PriorErrors, draws: int) -> np.ndarray:
+    """Means of drawn priors over the voxels at the surface of a ball, mm; 4 mm voxels."""
+    grid = axis_aligned_grid([-64, -64, -64], [64, 64, 64], 4.0)
+    truth = torch.from_numpy((np.linalg.norm(grid.points_lps(), axis=-1) - 35).astype(np.float32))
+    near = truth[2:30, 2:30, 2:30].abs() < 2
+    priors = (perturbed_prior(truth, (2, 2, 2), 28, 4.0, errors, np.random.default_rng(s)) for s in range(draws))
+    return np.array([float(prior[near].mean()) for prior in priors])
+
+
+def test_drawn_priors_lie_neither_inside_nor_outside_the_true_surface_in_the_mean() -> None:
+    # Without what is meant to inflate or deflate, so that some hundred draws tell 0.2 mm from nothing.
+    errors = PriorErrors(scale=0.0, offset_mm=0.0, lump_share=0.0)
+    centred = mean_at_the_true_surface(errors, 300)
+    assert centred.std() / 300**0.5 < 0.07
+    assert abs(centred.mean()) < 0.2
+    assert mean_at_the_true_surface(replace(errors, centring=0.0), 100).mean() > 1
+
+
+def test_centring_takes_nothing_off_an_error_of_size() -> None:
+    """A liver drawn too large or too small as a whole, by scale or by offset, stays so."""
+    for errors in (PriorErrors(0, 0, 0.1, 0, (24, 60), 1.0, 0.0, 0), PriorErrors(0, 0, 0, 0, (24, 60), 1.0, 3.0, 0)):
+        assert mean_at_the_true_surface(errors, 40).std() > 1
+
+
 def test_every_liver_tissue_is_liver_to_the_tissue_head() -> None:
     table = class_table()
     assert {int(table[int(t)]) for t in LIVER_TISSUES} == {int(TissueClass.LIVER)}
@@ -110,7 +140,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    uninterrupted = RefinementTraining(preset, [ball_crop()], 7, whole).train(lambda *_: None)
+    uninterrupted = training_in(preset, whole).train(lambda *_: None)
 
     class Killed(Exception):
         pass
@@ -120,7 +150,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) 
             raise Killed
 
     with pytest.raises(Killed):
-        RefinementTraining(preset, [ball_crop()], 7, broken).train(kill_at_five)
-    resumed = RefinementTraining(preset, [ball_crop()], 7, broken).train(lambda *_: None)
+        training_in(preset, broken).train(kill_at_five)
+    resumed = training_in(preset, broken).train(lambda *_: None)
     for ours, theirs in zip(resumed.parameters(), uninterrupted.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)

@@ -19,8 +19,8 @@ from training.evaluate.evaluation_stage import judge_bundle
 from training.evaluate.frozen_phantoms import frozen_phantoms
 from training.pipeline import STAGES, run
 from training.presets import Preset
-from training.sources.held_out import split_held_out
-from training.sources.surfaces import open_source
+from training.sources.held_out import split_livers
+from training.sources.source_at_path import open_source
 
 pytestmark = pytest.mark.slow
 
@@ -81,14 +81,16 @@ def test_a_stage_that_was_killed_goes_on_with_the_case_it_has_and_leaves_none(
     (folder / "trust.done").unlink()
     with pytest.raises(KilledError):
         run(RunContext(folder, published_surfaces(), Preset.named("smoke"), progress=killed), "trust", "trust")
-    first = folder / "trust" / "cases" / "000.json"
-    (findings, _), *others = json.loads(first.read_text())
+    first = folder / "trust" / "cases" / "fit_000.json"
+    pair, *others = json.loads(first.read_text())
     # A mark that only this file can have brought into the answer.
-    first.write_text(json.dumps([(findings, 0.4321), *others]))
+    first.write_text(json.dumps([pair | {"dsc": 0.4321}, *others]))
     run(RunContext(folder, published_surfaces(), Preset.named("smoke")), "trust", "trust")
     content = json.loads((folder / "trust" / "trust.json").read_text())
-    assert content["dsc"][0] == 0.4321
-    assert len(content["dsc"]) > 1 + len(others)
+    assert content["fit"][0]["dsc"] == 0.4321
+    assert len(content["fit"]) == 1 + len(others)
+    assert content["test"]
+    assert not {each["liver"] for each in content["fit"]} & {each["liver"] for each in content["test"]}
     assert not (folder / "trust" / "cases").exists()
 
 
@@ -106,8 +108,8 @@ def test_a_bundle_is_judged_without_the_run_that_made_it_and_a_kill_costs_one_ca
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     own, again = (json.loads((folder / "evaluation.json").read_text()) for folder in (finished[0], tmp_path))
-    assert again["cases"][0]["refined"]["dsc"] == mark
-    assert again["cases"][1:] == own["cases"][1:]
+    assert again["cases"][0]["stages"]["refined"]["dsc"] == mark
+    assert [case["stages"] for case in again["cases"][1:]] == [case["stages"] for case in own["cases"][1:]]
     assert again["shape_model"] == own["shape_model"]
     assert not list((tmp_path / "evaluation").rglob("*.json"))
 
@@ -119,12 +121,12 @@ def test_without_surfaces_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_frozen_phantom_is_of_a_liver_kept_out(shared_data: Path) -> None:
-    training, held_out = split_held_out(open_source(shared_data / "amos_livers_watertight_lps.npz", (6,)).load())
-    frozen = frozen_phantoms()
-    assert Counter(entry.edition for entry in frozen) == {1: 20, 2: 8, 3: 8}
-    assert {entry.liver for entry in frozen} == set(held_out)
-    assert not {entry.liver for entry in frozen} & set(training)
-    assert len({entry.sha256 for entry in frozen}) == 36
+    split = split_livers(open_source(shared_data / "amos_livers_watertight_lps.npz", (6,)).load())
+    frozen = frozen_phantoms(final=True)
+    assert Counter(entry.edition for entry in frozen if entry.edition < 4) == {1: 20, 2: 8, 3: 8}
+    assert {entry.liver for entry in frozen} == set(split.held_out)
+    assert not {entry.liver for entry in frozen} & {*split.training, *split.validation}
+    assert len({entry.sha256 for entry in frozen}) == len(frozen)
 
 
 def test_an_unknown_preset_is_named_in_one_line(tmp_path: Path) -> None:

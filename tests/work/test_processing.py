@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -17,9 +19,11 @@ from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_once
 from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
+from dicom_node.values.phase import Phase, PhaseVerdict
+from dicom_node.values.results import CaseResults, FindingRecord
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_SURFACE, DelineationError
-from dissm_engine.findings import Verdict
+from dissm_engine.findings import Finding, Findings, Place, Side, Verdict
 from dissm_engine.progress import Cancellation, Monitor, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
@@ -121,6 +125,53 @@ def test_an_incomplete_series_is_processed_and_marked_for_review_in_catalogue_an
     assert any("images may be missing" in reason for reason in case.results["findings"]["reasons"])
     written = [pydicom.dcmread(intake.settings.node.spool / item.path) for item in case.objects]
     assert [image.SeriesDescription.endswith("REVIEW") for image in written] == [True, True]
+
+
+class DoubtfulEngine(EllipsoidEngine):
+    """Finds liver-like tissue outside its outline, in the first two slices of the volume."""
+
+    def delineate(
+        self, volume: Volume, progress: Progress = no_progress, cancellation: Cancellation | None = None
+    ) -> Delineation:
+        found = super().delineate(volume, progress, cancellation)
+        place = Place((Side.LEFT,), 1, 2, (80.0, -20.04, 130.0))
+        item = Finding("left_out", 90.0, "ml", 0.0, 20.0, place, "liver-like tissue of 90 ml lies outside the outline")
+        findings = Findings((item,), 0.92, Verdict.REVIEW, ("estimated DSC is 0.92", item.sentence))
+        return replace(found, findings=findings)
+
+
+def test_where_to_look_stands_in_catalogue_audit_and_objects_by_the_numbers_of_the_images(
+    tmp_path: Path, images: Path
+) -> None:
+    intake = queued(tmp_path, images)
+    case = worked(intake, DoubtfulEngine())
+    numbers = sorted(int(pydicom.dcmread(file).InstanceNumber) for file in images.iterdir())
+    lowest = {int(i.InstanceNumber): i.ImagePositionPatient[2] for i in map(pydicom.dcmread, sorted(images.iterdir()))}
+    first, second = sorted(lowest, key=lambda number: lowest[number])[:2]
+    named = f"images {min(first, second)}-{max(first, second)}"
+    reason = f"liver-like tissue of 90 ml lies outside the outline, on the left, {named} (usual 0 to 20 ml)"
+    assert len(numbers) == len(set(numbers))
+    assert case.results["findings"]["reasons"] == ["estimated DSC is 0.92", reason]
+    (item,) = CaseResults.from_json(case.results).findings
+    assert (item.place, item.point_lps) == (f"on the left, {named}", (80.0, -20.0, 130.0))
+    with rows(intake.catalog) as session:
+        facts = [row.facts for row in audit.rows(View(session)) if row.event == "FIELD_READY"]
+    assert facts[0]["reasons"] == ["estimated DSC is 0.92", reason]
+    written = [pydicom.dcmread(intake.settings.node.spool / item.path) for item in case.objects]
+    for image in written:
+        assert image.SeriesDescription.endswith(f"REVIEW on the left, {named}")
+        assert reason in image.SegmentSequence[0].SegmentDescription
+
+
+def test_findings_survive_the_catalogue_and_those_of_older_rows_have_no_place() -> None:
+    place = FindingRecord("left_out", 90.0, "ml", 0.0, 20.0, True, "on the left, images 40-55", (80.0, -20.0, 130.0))
+    older = FindingRecord("volume", 1400.0, "ml", 600.0, 3000.0, False)
+    assert older.to_json().keys() == {"name", "value", "unit", "low", "high", "remarkable"}
+    results = CaseResults(
+        *({"pose": 1.0}, Verdict.REVIEW, 0.92, ("look",), (place, older), {"liver": 105.0}),
+        *(PhaseVerdict(Phase.VENOUS, ""), "liver", "0.4.0", "ab" * 32),
+    )
+    assert CaseResults.from_json(json.loads(json.dumps(results.to_json()))) == results
 
 
 def test_a_volume_without_a_liver_is_refused(tmp_path: Path, images: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dissm_engine.delineation import Delineation
 from dissm_engine.delineator import Delineator
 from dissm_engine.errors import DelineationError
 from dissm_engine.json_value import JsonObject
@@ -56,7 +57,22 @@ class AgreementSummary:
         return AgreementSummary(**content)
 
 
-def evaluate_case(engine: Delineator, volume: Volume, truth_mesh: TriangleMesh) -> StageAgreements:
+@dataclass(frozen=True)
+class EvaluatedCase:
+    """One CT, delineated and held against its true surface.
+
+    Attributes:
+        stages: Agreement after every stage; `NOTHING_FOUND` after the last one where the engine found no organ.
+        found: The result; None where there is none.
+        problem: Why there is none, code and sentence; empty where there is one.
+    """
+
+    stages: StageAgreements
+    found: Delineation | None
+    problem: str = ""
+
+
+def evaluate_case(engine: Delineator, volume: Volume, truth_mesh: TriangleMesh) -> EvaluatedCase:
     """Delineate a CT and compare what every stage leaves with the true surface (closed, LPS mm)."""
     truth = Truth(truth_mesh)
     path = engine.find_pose(volume)
@@ -65,10 +81,10 @@ def evaluate_case(engine: Delineator, volume: Volume, truth_mesh: TriangleMesh) 
         results[str(stage)] = truth.compare(engine.prior(pose, loadings))
     results[MEAN_SHAPE] = truth.compare(engine.prior(path.pose, np.zeros_like(path.loadings)))
     try:
-        results[REFINED] = truth.compare_mesh(engine.delineate(volume).mesh)
-    except DelineationError:
-        results[REFINED] = NOTHING_FOUND
-    return results
+        found = engine.delineate(volume, path=path)
+    except DelineationError as problem:
+        return EvaluatedCase({**results, REFINED: NOTHING_FOUND}, None, f"{problem.reason.code}: {problem}")
+    return EvaluatedCase({**results, REFINED: truth.compare_mesh(found.mesh)}, found)
 
 
 def summarise(cases: Sequence[StageAgreements]) -> dict[str, AgreementSummary]:

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from dissm_engine.bundle import Bundle
 from dissm_engine.delineator import Delineator
-from dissm_engine.json_value import JsonObject
 from dissm_engine.mesh import TriangleMesh
+from dissm_phantom import content_hash
 from training.context import RunContext
-from training.evaluate.agreement_by_stage import evaluate_case
-from training.evaluate.evaluation_report import (
-    EvaluationReport,
-    JudgedBundle,
-    JudgedPhantom,
-    stages_from_json,
-    stages_to_json,
-    write_report,
-)
-from training.evaluate.frozen_phantoms import EvaluationPhantom, frozen_phantoms
+from training.evaluate.agreement_by_stage import REFINED, evaluate_case
+from training.evaluate.engine_statement import EngineStatement
+from training.evaluate.evaluation_report import EvaluationReport, JudgedBundle, JudgedPhantom, write_report
+from training.evaluate.frozen_phantoms import EvaluationPhantom, frozen_phantoms, make_phantom
+from training.evaluate.result_pictures import draw_result, keep_pictures
+from training.evaluate.trust_assessment_figure import write_trust_figure
+from training.evaluate.visible_surface import visible_surface
 from training.measurement_cache import cached_measurement, discard_measurements
-from training.phantom.scanned_phantoms import content_hash, make_test_phantom
 from training.shape.generalisation import (
     TABLE_FILE,
     GeneralisationTable,
@@ -35,11 +31,12 @@ from training.shape.generalisation import (
     table_from_json,
 )
 from training.sources.repair import repaired
-from training.sources.surfaces import open_source
+from training.sources.source_at_path import open_source
 from training.sources.surfaces_stage import load_surfaces, prepare_surfaces
 
 _OWN_SEEDS = 901
 _DIGITS = 12
+_log = logging.getLogger("dissm-train")
 
 
 def run_evaluate(context: RunContext) -> None:
@@ -47,58 +44,80 @@ def run_evaluate(context: RunContext) -> None:
     judge_bundle(context, context.folder / "bundle")
 
 
-def judge_bundle(context: RunContext, bundle: Path | None) -> None:
+def judge_bundle(context: RunContext, bundle: Path | None, final: bool = False, max_pictures: int = 10) -> None:
     """Write `evaluation.json` into the run folder: every stage on test phantoms, the shape model on livers kept out.
 
-    bundle: folder or zip; None is the shipped one. Every case is kept as it is measured, so that a killed run goes on.
-    The report counts how many of the phantoms are the frozen ones, bit for bit: figures of two bundles may be compared
-    only where all are. Raises BundleError, SourceError.
+    Beside it go `trust.png` and, in `evaluation/pictures`, the worst phantoms with their truth. Every case is kept as
+    it is measured, so that a killed run goes on. The report counts how many of the phantoms are the frozen ones, bit
+    for bit: figures of two bundles may be compared only where all are.
+
+    Args:
+        context: Of the run.
+        bundle: Folder or zip; None is the shipped one.
+        final: Whether the phantoms that are not open are judged too. Only when an edition is finished.
+        max_pictures: Of how many of the worst phantoms pictures are kept.
+
+    Raises:
+        BundleError: The bundle cannot be used.
+        SourceError: The surfaces cannot be read.
     """
     torch.set_num_threads(context.threads)
     loaded = Bundle.load(bundle)
     engine = Delineator(loaded, context.device)
     cache = context.folder / "evaluation" / loaded.weights_digest[:_DIGITS]
-    wanted = phantoms_to_judge(context)
+    pictures = context.folder / "evaluation" / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    wanted = phantoms_to_judge(context, final)
     judged: list[JudgedPhantom] = []
     for number, (phantom, liver) in enumerate(wanted):
-        judged.append(
-            cached_measurement(
-                cache / f"{phantom.liver}_{phantom.seed}.json",
-                partial(_judge_phantom, engine, phantom, liver),
-                _judged_to_json,
-                partial(_judged_from_json, phantom),
-            )
-        )
+        measure = partial(_judge_phantom, engine, phantom, liver, pictures)
+        path = cache / f"{phantom.name}.json"
+        judged.append(cached_measurement(path, measure, JudgedPhantom.to_json, JudgedPhantom.from_json))
+        _log.info("phantom %d of %d: %s", number + 1, len(wanted), _described(judged[-1]))
         context.progress("evaluate", (number + 1) / len(wanted))
     judged_bundle = JudgedBundle(loaded.name, loaded.version, loaded.weights_digest)
     shape_model = _shape_table(context, engine, cache, bundle)
-    write_report(context.folder, EvaluationReport.of(judged_bundle, tuple(judged), shape_model))
+    report = EvaluationReport(judged_bundle, final, tuple(judged), shape_model)
+    write_report(context.folder, report)
+    write_trust_figure(context.folder, *report.trust_values)
+    worst = sorted(judged, key=lambda each: each.stages[REFINED].dsc)[:max_pictures]
+    keep_pictures(pictures, [each.phantom.name for each in worst])
     discard_measurements(cache)
 
 
-def _judge_phantom(engine: Delineator, phantom: EvaluationPhantom, liver: TriangleMesh) -> JudgedPhantom:
-    made = make_test_phantom(liver, phantom.seed, phantom.edition)
-    stages = evaluate_case(engine, made.volume, made.liver_mesh)
-    return JudgedPhantom(phantom, content_hash(made) == phantom.sha256, stages)
+def _judge_phantom(
+    engine: Delineator, phantom: EvaluationPhantom, liver: TriangleMesh, pictures: Path
+) -> JudgedPhantom:
+    made = make_phantom(phantom, liver)
+    truth = visible_surface(made.liver_mesh, made.volume.grid)
+    case = evaluate_case(engine, made.volume, truth)
+    statement = EngineStatement.of(case.found) if case.found else None
+    frozen = content_hash(made) == phantom.sha256
+    judged = JudgedPhantom(phantom, frozen, truth.volume_ml, case.stages, statement, case.problem)
+    found = case.found.mask if case.found else np.zeros_like(made.mask)
+    draw_result(pictures, phantom.name, _described(judged), made.volume, found, made.mask)
+    return judged
 
 
-def _judged_to_json(judged: JudgedPhantom) -> JsonObject:
-    return {"frozen": judged.frozen, "stages": stages_to_json(judged.stages)}
+def _described(judged: JudgedPhantom) -> str:
+    """One line for a log."""
+    name = f"{judged.phantom.name} {judged.phantom.category}".strip()
+    if judged.statement is None:
+        return f"{name}: {judged.problem}"
+    said = judged.statement
+    estimated = f"{said.verdict}, estimated {said.estimated_dsc:.3f}, {said.seconds:.0f} s"
+    return f"{name}: DSC {judged.stages[REFINED].dsc:.3f}, {estimated}"
 
 
-def _judged_from_json(phantom: EvaluationPhantom, content: Mapping[str, Any]) -> JudgedPhantom:
-    return JudgedPhantom(phantom, bool(content["frozen"]), stages_from_json(content["stages"]))
-
-
-def phantoms_to_judge(context: RunContext) -> list[tuple[EvaluationPhantom, TriangleMesh]]:
+def phantoms_to_judge(context: RunContext, final: bool = False) -> list[tuple[EvaluationPhantom, TriangleMesh]]:
     """What is judged on: the frozen phantoms whose livers the source has, as published, each with its closed surface.
 
     A source that has none of them (label maps, other livers) is judged on the run's own livers kept out, with seeds
-    that no training body has; they count as edition 0.
+    that no training body has; they count as edition 0. final: whether the phantoms that are not open are among them.
     """
     preset = context.preset.shape
     livers = open_source(context.surfaces, preset.liver_labels).load()
-    frozen = [phantom for phantom in frozen_phantoms() if phantom.liver in livers][: preset.max_held_out]
+    frozen = [phantom for phantom in frozen_phantoms(final) if phantom.liver in livers][: preset.max_held_out]
     if frozen:
         return [(phantom, _closed(livers[phantom.liver])) for phantom in frozen]
     prepare_surfaces(context, ("held_out",))

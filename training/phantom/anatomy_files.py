@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,13 @@ from dissm_engine.atomic_file import open_atomic
 from dissm_engine.mesh import TriangleMesh
 from dissm_engine.volume import Grid, SignedDistance
 from dissm_phantom.anatomy import Anatomy, Recipe
+from dissm_phantom.variety import Trait
+
+AnatomyPart = Literal["training", "validation"]
+ANATOMY_FOLDERS: Mapping[AnatomyPart, str] = MappingProxyType(
+    {"training": "anatomies", "validation": "validation_anatomies"}
+)
+"""Where the anatomies of a part lie in the run folder."""
 
 _LIMIT_MM = 60.0
 
@@ -23,6 +33,7 @@ class StoredAnatomy:
 
     labels: uint8 [K, J, I]. liver: signed distance in mm, limited to +-60 mm, stored in half precision.
     liver_mesh: LPS mm. body_from_liver: float64 [4, 4]. liver_name: the surface it was built around. seed: of the body.
+    traits: what the body has beyond the ordinary.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -32,6 +43,7 @@ class StoredAnatomy:
     liver_name: str
     seed: int
     recipe: Recipe
+    traits: frozenset[Trait] = frozenset()
 
     @property
     def grid(self) -> Grid:
@@ -46,7 +58,7 @@ class StoredAnatomy:
     @property
     def anatomy(self) -> Anatomy:
         """For the scanner."""
-        return Anatomy(self.labels, self.liver, self.liver_mesh, self.body_from_liver, self.recipe)
+        return Anatomy(self.labels, self.liver, self.liver_mesh, self.body_from_liver, self.recipe, self.traits)
 
 
 def save_anatomy(path: Path, anatomy: Anatomy, liver_name: str, seed: int) -> None:
@@ -60,7 +72,14 @@ def save_anatomy(path: Path, anatomy: Anatomy, liver_name: str, seed: int) -> No
             vertices=anatomy.liver_mesh.vertices.astype(np.float32),
             faces=anatomy.liver_mesh.faces.astype(np.int32),
             body_from_liver=anatomy.body_from_liver,
-            about=json.dumps({"liver": liver_name, "seed": seed, "recipe": dict(anatomy.recipe)}),
+            about=json.dumps(
+                {
+                    "liver": liver_name,
+                    "seed": seed,
+                    "recipe": dict(anatomy.recipe),
+                    "traits": sorted(anatomy.traits),
+                }
+            ),
         )
 
 
@@ -78,9 +97,16 @@ def load_anatomy(path: Path) -> StoredAnatomy:
             liver_name=about["liver"],
             seed=int(about["seed"]),
             recipe=about["recipe"],
+            traits=frozenset(Trait(name) for name in about.get("traits", ())),
         )
 
 
-def anatomy_files(run_folder: Path) -> list[Path]:
-    """Every finished anatomy of a run, in order."""
-    return sorted((run_folder / "anatomies").glob("[0-9][0-9][0-9][0-9].npz"))
+def stored_liver_name(path: Path) -> str:
+    """The name of the surface that a stored anatomy was built around, without reading the rest of it."""
+    with np.load(path) as stored:
+        return str(json.loads(str(stored["about"]))["liver"])
+
+
+def anatomy_files(run_folder: Path, part: AnatomyPart = "training") -> list[Path]:
+    """Every finished anatomy of a run, in order: around the livers for training, or around those for validation."""
+    return sorted((run_folder / ANATOMY_FOLDERS[part]).glob("[0-9][0-9][0-9][0-9].npz"))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.encoder import EncoderArchitecture
 from dissm_engine.pose.observation import ObservationSpec
+from dissm_phantom.variety import Trait, Variety
 
 Episodes = Literal["inverted", "staggered", "plain"]
 
@@ -60,6 +61,7 @@ class PosePreset(_Section):
     start: an episode's first position: `random` anywhere in the field of view, or the training set's `mean` place.
     loss_points: samples a case and step. pool_points: samples prepared for each case.
     paints: appearances of each anatomy, at painted_spacing_mm.
+    shares: probability of each trait that is drawn anew with every appearance: lesions, looks, implants, motion.
     latent_sigma: Eq. 12. schedule: of the learning rate; `plateau` divides by ten when validation stalls (B.2).
     fields_of_view: cut training images at random.
     """
@@ -80,6 +82,7 @@ class PosePreset(_Section):
     painted_spacing_mm: float
     weight_decay: float
     latent_sigma: float
+    shares: dict[Trait, float] = {}
     validation_livers: int
     fields_of_view: bool
     bfloat16: bool
@@ -151,6 +154,7 @@ class PosePreset(_Section):
             painted_spacing_mm=4.0,
             weight_decay=1e-4,
             latent_sigma=100.0,
+            shares=dict(Variety.fourth_edition().shares),
             validation_livers=6,
             fields_of_view=False,
             bfloat16=False,
@@ -214,6 +218,7 @@ class PosePreset(_Section):
             painted_spacing_mm=4.0,
             weight_decay=1e-4,
             latent_sigma=30.0,
+            shares=dict(Variety.fourth_edition().shares),
             validation_livers=6,
             fields_of_view=True,
             bfloat16=True,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dissm_engine.shape.model import ShapeModel
+from training.bundle_start import Part
 from training.context import RunContext
+from training.pose.agent_files import save_agent
 from training.pose.curriculum import train_agent
 from training.pose.scene_files import prepare_scenes
 from training.shape.aligned_livers import load_livers
@@ -12,9 +14,12 @@ from training.shape.aligned_livers import load_livers
 def run_pose(context: RunContext) -> None:
     """Fill `pose/` of the run folder: scenes, checkpoints, metrics, `agent.safetensors` and `agent.json`.
 
-    A run that was killed goes on after the last finished epoch.
+    A run that was killed goes on after the last finished epoch. A run that keeps a bundle's agent only writes it.
     """
     folder = context.stage_folder("pose")
+    if context.start is not None and context.start.keeps(Part.POSE):
+        save_agent(folder, context.start.bundle.model.agent)
+        return
     shape = ShapeModel.load(context.folder / "shape")
     # A handful of livers has fewer components than the preset would move.
     components = min(context.preset.pose.components, shape.latent_space.components)

@@ -12,7 +12,10 @@ from scipy import ndimage
 
 from dissm_engine.atomic_file import open_atomic
 from dissm_engine.pose.similarity import Pose
-from dissm_phantom import Appearance, randomise_appearance, render_hu, with_diaphragm, with_lesions
+from dissm_phantom import Appearance, randomise_appearance, with_diaphragm, with_lesions
+from dissm_phantom.scan_traits import ScanTraits
+from dissm_phantom.trait_rendering import render_hu_with_traits
+from dissm_phantom.variety import Variety
 from training.phantom.anatomy_files import StoredAnatomy, load_anatomy
 from training.pose.pose_settings import PosePreset
 from training.pose.scenes import Scene, distance_samples, pose_from_matrix, subsampled
@@ -52,7 +55,7 @@ def _write_scene(path: Path, anatomy: StoredAnatomy, aligned: Pose, preset: Pose
     labels = np.ascontiguousarray(anatomy.labels[::step, ::step, ::step])
     liver_mm = np.ascontiguousarray(anatomy.liver.mm[::step, ::step, ::step]).astype(np.float32)
     for number in range(preset.paints):
-        painted = _painted(labels, liver_mm, float(grid.spacing[0]), rng)
+        painted = _painted(labels, liver_mm, float(grid.spacing[0]), Variety(preset.shares), rng)
         with open_atomic(_paint_path(path, number)) as stream:
             np.save(stream, painted)
     samples = distance_samples(anatomy.liver, preset.pool_points, rng)
@@ -67,14 +70,18 @@ def _write_scene(path: Path, anatomy: StoredAnatomy, aligned: Pose, preset: Pose
 
 
 def _painted(
-    labels: npt.NDArray[np.uint8], liver_mm: npt.NDArray[np.float32], spacing_mm: float, rng: np.random.Generator
+    labels: npt.NDArray[np.uint8],
+    liver_mm: npt.NDArray[np.float32],
+    spacing_mm: float,
+    variety: Variety,
+    rng: np.random.Generator,
 ) -> npt.NDArray[np.int16]:
     """One random appearance as a scan averaged to the painted spacing shows it."""
     appearance = randomise_appearance(Appearance.draw(rng), rng)
     averaged = replace(appearance, noise_sd=appearance.noise_sd * _NOISE_LEFT)
     worn = with_diaphragm(labels, liver_mm, spacing_mm, rng)
     diseased = with_lesions(worn, liver_mm, spacing_mm, rng)
-    hu = render_hu(diseased, spacing_mm, averaged, rng, liver_mm)
+    hu = render_hu_with_traits(diseased, spacing_mm, averaged, rng, liver_mm, ScanTraits.draw(variety, rng))
     averaged_hu = ndimage.gaussian_filter(hu, _ANTIALIAS_VOXELS)
     return np.asarray(averaged_hu.round(), dtype=np.int16)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from dissm_phantom.appearance import Appearance
 from dissm_phantom.appearance_randomisation import randomise_appearance
 from dissm_phantom.diaphragm import with_diaphragm
 from dissm_phantom.lesions import with_lesions
-from dissm_phantom.rendering import render_hu
+from dissm_phantom.motion import dome_slice
+from dissm_phantom.scan_traits import ScanTraits
 from dissm_phantom.tissue import LIVER_TISSUES, Tissue
+from dissm_phantom.trait_rendering import render_hu_with_traits
 from training.phantom.anatomy_files import load_anatomy
 from training.refine.prior_errors import PriorErrors, perturbed_prior
 from training.refine.refinement_settings import RefinementPreset
 
 _MARGIN_MM = 44.0
 _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
+    TissueClass.OTHER: (Tissue.MASS, Tissue.MASS_WALL, Tissue.COLLAPSED_LUNG, Tissue.CLIP),
     TissueClass.LIVER: LIVER_TISSUES,
     TissueClass.HEART: (Tissue.HEART_BLOOD, Tissue.MYOCARDIUM),
     TissueClass.VEIN: (Tissue.IVC, Tissue.PORTAL_TRUNK),
@@ -41,8 +45,18 @@ _CLASSES: dict[TissueClass, tuple[Tissue, ...]] = {
         Tissue.BOWEL_CONTRAST,
         Tissue.STOOL,
         Tissue.GUT_GAS,
+        Tissue.FOOD,
+        Tissue.FATTY_FOOD,
     ),
-    TissueClass.FLUID: (Tissue.ASCITES, Tissue.EFFUSION, Tissue.GALLBLADDER),
+    TissueClass.FLUID: (
+        Tissue.ASCITES,
+        Tissue.EFFUSION,
+        Tissue.GALLBLADDER,
+        Tissue.DENSE_BILE,
+        Tissue.GALLSTONE,
+        Tissue.GALLSTONE_RIM,
+        Tissue.MASS_CORE,
+    ),
     TissueClass.MUSCLE: (Tissue.MUSCLE, Tissue.INTERCOSTAL, Tissue.DIAPHRAGM),
 }
 
@@ -66,6 +80,11 @@ class LiverCrop:
     liver_mm: npt.NDArray[np.float16]
     spacing: float
     fits: tuple[npt.NDArray[np.float16], ...] = ()
+
+    @cached_property
+    def dome_k(self) -> int:
+        """The highest slice that shows the liver."""
+        return dome_slice(self.liver_mm)
 
 
 @dataclass(frozen=True)
@@ -109,9 +128,19 @@ def _liver_box(liver_mm: npt.NDArray[np.floating], spacing: float, tile: int) ->
 
 
 def draw_sample(
-    crops: Sequence[LiverCrop], preset: RefinementPreset, table: npt.NDArray[np.uint8], rng: np.random.Generator
+    crops: Sequence[LiverCrop],
+    preset: RefinementPreset,
+    table: npt.NDArray[np.uint8],
+    rng: np.random.Generator,
 ) -> RefinementSample:
-    """One painted patch near the surface of a random liver."""
+    """One painted patch near the surface of a random liver.
+
+    Args:
+        crops: Livers to choose from.
+        preset: Size of the patch, how wrong its prior may be, and how often it has which lesions, looks and artefacts.
+        table: Of `class_table`.
+        rng: Draws everything; without traits the same as before there were any, bit for bit.
+    """
     crop = crops[int(rng.integers(len(crops)))]
     n = preset.tile
     start = _patch_start(crop, n, rng)
@@ -119,7 +148,9 @@ def draw_sample(
     labels, truth = _to_size(crop.labels[where], n, 0), _to_size(crop.liver_mm[where].astype(np.float32), n, 40.0)
     labels = with_diaphragm(labels, truth, crop.spacing, rng)
     with_own_lesions = with_lesions(labels, truth, crop.spacing, rng)
-    hu = render_hu(with_own_lesions, crop.spacing, randomise_appearance(Appearance.draw(rng), rng), rng, liver_mm=truth)
+    look = randomise_appearance(Appearance.draw(rng), rng)
+    drawn = ScanTraits.draw(preset.variety, rng)
+    hu = render_hu_with_traits(with_own_lesions, crop.spacing, look, rng, truth, drawn, crop.dome_k - start[0])
     in_view = _field_of_view(n, rng) & _inside(crop.labels[where].shape, n)
     hu = np.where(in_view, hu, np.float32(AIR_HU))
     if rng.random() < 0.15:

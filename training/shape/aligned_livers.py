@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dissm_engine.atomic_file import write_json
-from dissm_engine.json_value import JsonValue
+from dissm_engine.json_value import JsonObject, JsonValue
 from dissm_engine.pose.similarity import Pose
 from training.shape.alignment import Alignment
 
@@ -34,15 +34,16 @@ class AlignedLiver:
 
 def save_alignment(folder: Path, alignment: Alignment) -> None:
     """Write `alignment.json`."""
-    poses = {name: _pose_to_json(pose) for name, pose in alignment.poses.items()}
-    write_json(folder / ALIGNMENT_FILE, {"mm_per_unit": alignment.mm_per_unit, "poses": poses})
+    poses: JsonObject = {name: _pose_to_json(pose) for name, pose in alignment.poses.items()}
+    content: JsonObject = {"mm_per_unit": alignment.mm_per_unit, "reach": alignment.reach, "poses": poses}
+    write_json(folder / ALIGNMENT_FILE, content)
 
 
 def load_alignment(folder: Path) -> Alignment:
     """What `save_alignment` wrote."""
     content = json.loads((folder / ALIGNMENT_FILE).read_text())
     poses = {name: _pose_from_json(pose) for name, pose in content["poses"].items()}
-    return Alignment(poses, float(content["mm_per_unit"]))
+    return Alignment(poses, float(content["mm_per_unit"]), float(content.get("reach", 1.0)))
 
 
 def save_livers(folder: Path, livers: Mapping[str, AlignedLiver]) -> None:

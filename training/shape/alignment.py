@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from dissm_engine.progress import Progress, no_progress
 from dissm_engine.shape.distance import signed_distance_to_mesh
 from dissm_engine.shape.meshing import mesh_of_field
 from dissm_engine.volume import SignedDistance, axis_aligned_grid
+from training.shape.deformed_livers import DeformedLiver
 from training.shape.shape_settings import ShapePreset
 from training.sources.repair import decimated
 
@@ -29,10 +30,12 @@ class Alignment:
 
     poses: image_from_reference by name ("image" being the frame of the liver's own source, mm).
     mm_per_unit: one for all; a canonical vertex is the reference vertex divided by it, and within the unit sphere.
+    reach: canonical radius of the sphere that holds every vertex, above 1 where deformed livers reach beyond the rest.
     """
 
     poses: Mapping[str, Pose]
     mm_per_unit: float
+    reach: float = 1.0
 
     def canonical(self, name: str, mesh: TriangleMesh) -> TriangleMesh:
         """The liver `name` in canonical units."""
@@ -58,6 +61,19 @@ def align(meshes: Mapping[str, TriangleMesh], preset: ShapePreset, progress: Pro
             target = _extremely_simplified(mean_mesh(coarse, poses), preset).vertices
     radius = max(float(np.linalg.norm(poses[n].to_reference(m.vertices), axis=1).max()) for n, m in meshes.items())
     return Alignment(poses, radius * preset.margin)
+
+
+def with_deformed(
+    alignment: Alignment, livers: Mapping[str, TriangleMesh], deformed: Sequence[DeformedLiver], margin: float
+) -> Alignment:
+    """The alignment of livers, and of deformed ones that keep the poses of those they were made of."""
+    # The unit stays that of the real livers: a few long tongues do not make everything else smaller for the decoder.
+    own = {liver.name: liver.pose(livers[liver.origin], alignment.poses[liver.origin]) for liver in deformed}
+    radii = [
+        float(np.linalg.norm(own[liver.name].to_reference(liver.mesh.vertices), axis=1).max()) for liver in deformed
+    ]
+    reach = max([1.0, *(margin * radius / alignment.mm_per_unit for radius in radii)])
+    return Alignment({**alignment.poses, **own}, alignment.mm_per_unit, reach)
 
 
 def register(liver: Points, target: Points, start: Pose | None = None) -> Pose:

@@ -53,6 +53,8 @@ class AutoDecoderTraining:
         seed: Of weights, codes and batches.
         folder: Where the model and the livers are exported to.
         device: "cpu" or "cuda".
+        deformed: Names of those shapes that are real livers in another shape: all of them together count as much as the
+            real ones do.
     """
 
     def __init__(
@@ -63,7 +65,11 @@ class AutoDecoderTraining:
         seed: int,
         folder: Path,
         device: str = "cpu",
+        deformed: frozenset[str] = frozenset(),
     ) -> None:
+        self.names = sorted(alignment.poses)
+        self.real = torch.tensor([index for index, name in enumerate(self.names) if name not in deformed])
+        self.deformed = torch.tensor([index for index, name in enumerate(self.names) if name in deformed])
         self.samples, self.alignment, self.preset = samples, alignment, preset
         self.seed, self.folder, self.device = seed, folder, device
         self.model = AutoDecoder(len(samples.inside), preset, seed).to(device)
@@ -77,8 +83,9 @@ class AutoDecoderTraining:
 
     @property
     def loop_settings(self) -> LoopSettings:
-        """Every epoch visits each shape once."""
-        steps_per_epoch = -(-len(self.samples.inside) // self.preset.batch_size)
+        """Every epoch visits each real shape once, and as many of the deformed ones."""
+        visits = len(self.real) * (2 if len(self.deformed) else 1)
+        steps_per_epoch = -(-visits // self.preset.batch_size)
         return LoopSettings(
             total_steps=self.preset.epochs * steps_per_epoch,
             schedule=_learning_rate_factor(self.preset, steps_per_epoch),
@@ -86,14 +93,28 @@ class AutoDecoderTraining:
         )
 
     def steps(self, epoch: int) -> Iterator[StepLoss]:
-        """One pass over all shapes."""
+        """One pass over all real shapes and over as many deformed ones, which take turns."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.samples.inside), generator=generator)
-        for shapes in torch.split(order, self.preset.batch_size):
+        visited = torch.cat([self.real, self._deformed_in(epoch)])
+        order = torch.randperm(len(visited), generator=generator)
+        for shapes in torch.split(visited[order], self.preset.batch_size):
             drawn = self.samples.draw(shapes, self.preset.samples_per_step, generator)
             coordinates, distances = (tensor.to(self.device) for tensor in drawn)
             yield self._loss(epoch, shapes, coordinates, distances)
+
+    def _deformed_in(self, epoch: int) -> torch.Tensor:
+        """Indices of the deformed shapes of an epoch: each is visited once before any is visited again."""
+        if len(self.deformed) == 0:
+            return self.deformed.long()
+        places = epoch * len(self.real) + torch.arange(len(self.real))
+        laps, within = (places // len(self.deformed)).tolist(), (places % len(self.deformed)).tolist()
+        orders = {lap: self._lap_order(lap) for lap in set(laps)}
+        return torch.stack([orders[lap][place] for lap, place in zip(laps, within, strict=True)])
+
+    def _lap_order(self, lap: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + 500_009 + lap)
+        return self.deformed[torch.randperm(len(self.deformed), generator=generator)]
 
     def metrics_of(self, steps: Sequence[Metrics]) -> Metrics:
         """Mean loss, and mean |error| in canonical units."""
@@ -102,16 +123,24 @@ class AutoDecoderTraining:
     def export(self, averaged: nn.Module) -> None:
         """The model and the livers' codes as they stand: `shape.safetensors`, `shape.json`, `livers.json`."""
         codes = self.model.codes.detach().cpu()
-        space = LatentSpace.from_codes(codes, self.preset.components)
+        space = LatentSpace.from_codes(self._weighted(codes), self.preset.components)
         # A copy: the model freezes its decoder, and the training goes on with this one.
         decoder = copy.deepcopy(self.model.decoder)
-        ShapeModel(decoder, space, self.alignment.mm_per_unit, self.preset.sphere_radius).save(self.folder)
-        names = sorted(self.alignment.poses)
+        radius = self.preset.sphere_radius * self.alignment.reach
+        ShapeModel(decoder, space, self.alignment.mm_per_unit, radius).save(self.folder)
+        real = {self.names[index]: codes[index] for index in self.real.tolist()}
         livers = {
-            name: AlignedLiver(self.alignment.poses[name], code.numpy(), loadings.numpy())
-            for name, code, loadings in zip(names, codes, space.loadings(codes), strict=True)
+            name: AlignedLiver(self.alignment.poses[name], code.numpy(), space.loadings(code).numpy())
+            for name, code in real.items()
         }
         save_livers(self.folder, livers)
+
+    def _weighted(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [N, D] among which the real shapes' stand as often as there are deformed ones for each."""
+        if len(self.deformed) == 0:
+            return codes
+        times = max(1, round(len(self.deformed) / len(self.real)))
+        return torch.cat([codes[self.real].repeat(times, 1), codes[self.deformed]])
 
     def _loss(self, epoch: int, shapes: torch.Tensor, coordinates: torch.Tensor, distances: torch.Tensor) -> StepLoss:
         """Eq. 3 with the optional eikonal term."""

@@ -18,7 +18,7 @@ from dissm_engine.shape.distance import surface_distance_mm
 from dissm_engine.shape.fit import FREE_CODE, ShapeFit, fit_to_mesh
 from dissm_engine.shape.model import ShapeModel
 from training.measurement_cache import cached_measurement, discard_measurements
-from training.sources.surfaces_stage import load_surfaces
+from training.sources.surfaces_stage import Part, load_surfaces
 
 TABLE_FILE = "generalisation.json"
 _COMPONENTS = (0, 8, 16, 28)
@@ -102,10 +102,15 @@ def _distances(model: ShapeModel, mesh: TriangleMesh) -> Mapping[str, float]:
     return found
 
 
-def measure_generalisation(run_folder: Path, progress: Progress = no_progress) -> GeneralisationTable:
-    """The table for a run's held-out surfaces, also written to `shape/generalisation.json`."""
+def measure_generalisation(
+    run_folder: Path, progress: Progress = no_progress, part: Part = "held_out"
+) -> GeneralisationTable:
+    """The table for a run's held-out surfaces, also written to `shape/generalisation.json`.
+
+    part: `validation` where something about the design is to be decided.
+    """
     folder = run_folder / "shape"
-    livers = load_surfaces(run_folder, "held_out")
+    livers = load_surfaces(run_folder, part)
     result = generalisation(ShapeModel.load(folder), livers, folder / "generalisation", progress)
     write_json(folder / TABLE_FILE, table_to_json(result))
     discard_measurements(folder / "generalisation")

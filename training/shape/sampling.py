@@ -18,15 +18,17 @@ from training.shape.alignment import Alignment
 from training.shape.shape_settings import ShapePreset
 
 
-def sample_shape(mesh: TriangleMesh, preset: ShapePreset, rng: np.random.Generator) -> npt.NDArray[np.float16]:
+def sample_shape(
+    mesh: TriangleMesh, preset: ShapePreset, rng: np.random.Generator, reach: float = 1.0
+) -> npt.NDArray[np.float16]:
     """[N, 4] float16: canonical x, y, z and signed distance, inside points first.
 
     20 % even in the sphere, the rest near the surface with one of two jitters at equal odds. Coordinates are rounded to
-    half precision before their distance is taken, so that the pairs stay exact.
+    half precision before their distance is taken, so that the pairs stay exact. reach: that of the alignment.
     """
     even = int(preset.samples_per_shape * preset.uniform_share)
     direction = rng.normal(size=(even, 3))
-    radius = preset.sphere_radius * rng.random((even, 1)) ** (1 / 3)
+    radius = reach * preset.sphere_radius * rng.random((even, 1)) ** (1 / 3)
     spread = direction / np.linalg.norm(direction, axis=1, keepdims=True) * radius
     near = surface_points(mesh, preset.samples_per_shape - even, rng)
     near += rng.normal(size=near.shape) * rng.choice(preset.jitter, size=(len(near), 1))
@@ -49,7 +51,8 @@ def sample_all(
     for index, (name, mesh) in enumerate(sorted(meshes.items())):
         path = folder / f"{name}.npy"
         if not path.exists():
-            pairs = sample_shape(alignment.canonical(name, mesh), preset, np.random.default_rng([seed, index]))
+            rng = np.random.default_rng([seed, index])
+            pairs = sample_shape(alignment.canonical(name, mesh), preset, rng, alignment.reach)
             with open_atomic(path) as stream:
                 np.save(stream, pairs)
         progress("sample", (index + 1) / len(meshes))

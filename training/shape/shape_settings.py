@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dissm_engine.shape.decoder import DecoderArchitecture
 
@@ -17,9 +17,15 @@ class ShapePreset(BaseModel):
     # surfaces
     liver_labels: tuple[int, ...] = (6,)
     max_shapes: PositiveInt | None = None
+    max_validation: PositiveInt | None = None
     max_held_out: PositiveInt | None = None
     taubin_iterations: int = 10
     simplified_share: PositiveFloat = 0.2
+
+    # livers of rare shapes
+    deformed_per_liver: NonNegativeInt = 0
+    """Each a training liver changed into one of the known variants. In every epoch as many of them are learned from as
+    of the real ones, so that the real ones count as much as all deformed ones together."""
 
     # alignment by coherent point drift
     align_to: Literal["mean", "anchor"] = "mean"
@@ -85,7 +91,9 @@ class ShapePreset(BaseModel):
         """Seconds: a few livers, a tiny decoder; the chain works, the shapes are blobs."""
         return cls(
             max_shapes=8,
+            max_validation=2,
             max_held_out=2,
+            deformed_per_liver=1,
             align_rounds=1,
             samples_per_shape=8_000,
             layers=4,
@@ -101,8 +109,8 @@ class ShapePreset(BaseModel):
 
     @classmethod
     def small(cls) -> ShapePreset:
-        """The shipped bundle's: a quarter of an hour on one core."""
-        return cls()
+        """The shipped bundle's."""
+        return cls(deformed_per_liver=4)
 
     @classmethod
     def paper(cls) -> ShapePreset:

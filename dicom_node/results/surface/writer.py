@@ -51,11 +51,12 @@ def write_surface(stack: CtStack, delineation: Delineation, identity: ResultIden
 def _add_segmentation(dataset: Dataset, stack: CtStack, identity: ResultIdentity) -> None:
     """The surface segmentation module (PS3.3 C.8.23.1)."""
     dataset.ContentLabel = modules.CONTENT_LABEL
-    dataset.ContentDescription = modules.CONTENT_DESCRIPTION
+    dataset.ContentDescription = identity.content_description
     dataset.ContentCreatorName = None
     segment = Dataset()
     segment.SegmentNumber = 1
     segment.SegmentLabel = modules.SEGMENT_LABEL
+    modules.add_segment_description(segment, identity)
     segment.SegmentAlgorithmType = "AUTOMATIC"
     segment.SegmentedPropertyCategoryCodeSequence = [CodedConcept.from_code(modules.ANATOMICAL_STRUCTURE)]
     segment.SegmentedPropertyTypeCodeSequence = [CodedConcept.from_code(modules.LIVER)]
