@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 
 from dissm_phantom import Phantom
 from training.evaluate.frozen_phantoms import EvaluationPhantom, make_phantom
@@ -34,7 +35,7 @@ def main() -> None:
     recipes = [recipe for recipe in phantom_table() if recipe.set is PhantomSet.ODD]
     rows = -(-len(recipes) // COLUMNS)
     figure = Figure(figsize=(COLUMNS * 4.6, rows * 2.2))
-    grid = figure.add_gridspec(rows, 2 * COLUMNS, 0, 0, 1, 0.985, wspace=0.01, hspace=0.1)
+    grid = GridSpec(rows, 2 * COLUMNS, figure, 0, 0, 1, 0.985, wspace=0.01, hspace=0.1)
     for number, recipe in enumerate(recipes):
         row, column = divmod(number, COLUMNS)
         axial = figure.add_subplot(grid[row, 2 * column])

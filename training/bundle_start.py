@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from operator import le
 from pathlib import Path
 
 from dissm_engine.bundle import Bundle
@@ -29,7 +30,7 @@ START_WITHOUT_SHAPE = Reason(
 START_DIFFERS = Reason(
     "START_DIFFERS",
     "the refinement network of the bundle {bundle} has other settings than the preset: {differences}",
-    "give a preset with the same settings, or train without --from-bundle",
+    "give a preset with the same settings and levels as wide or wider, or train without --from-bundle",
 )
 
 
@@ -97,8 +98,14 @@ class BundleStart:
         )
 
     def require_architecture(self, wanted: RefinementArchitecture) -> None:
-        """Raises RunError(START_DIFFERS) if the bundle's refinement network is not of this architecture."""
-        found, asked = asdict(self.bundle.model.refiner.network.architecture), asdict(wanted)
+        """Raises RunError(START_DIFFERS) if the refinement of this architecture cannot begin with the bundle's weights.
+
+        It may be wider at any level (`training.refine.widening`), and differ in nothing else.
+        """
+        own = self.bundle.model.refiner.network.architecture
+        if len(own.widths) == len(wanted.widths) and all(map(le, own.widths, wanted.widths)):
+            own = replace(own, widths=wanted.widths)
+        found, asked = asdict(own), asdict(wanted)
         different = [f"{key} {value} instead of {asked[key]}" for key, value in found.items() if value != asked[key]]
         if different:
             raise RunError(START_DIFFERS, bundle=self.bundle.name, differences=", ".join(different))

@@ -22,6 +22,7 @@ from training.refine.refinement_loss import RefinementBatch, overlap_term, refin
 from training.refine.refinement_settings import RefinementPreset
 from training.refine.refiner_files import save_refiner
 from training.refine.validation import WATCHED, ValidationPatches
+from training.refine.widening import widened
 from training.stable_decay import Validation
 from training.training_loop import LoopSettings, Metrics, StepLoss, TrainingLoop, mean_metrics
 
@@ -64,8 +65,12 @@ class RefinementTraining:
         self.half = preset.bfloat16 and native_bfloat16(device)
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the weights of another training. A checkpoint, where there is one, takes their place again."""
-        self.model.load_state_dict({name: value.float() for name, value in weights.items()})
+        """Take the weights of another training, of a network as wide or narrower.
+
+        A checkpoint, where there is one, takes their place again.
+        """
+        start = {name: value.float().to(self.device) for name, value in weights.items()}
+        self.model.load_state_dict(widened(start, self.model))
 
     def train(self, progress: Progress, stop: Callable[[], bool] = never_stop, decay_now: bool = False) -> nn.Module:
         """Make the remaining steps.
