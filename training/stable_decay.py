@@ -42,16 +42,19 @@ class FlatRule:
         min_gain: What the best of the last evaluations must be above the best of all before them. 0.0005 of DSC is a
             twentieth of a point.
         evaluations: How many evaluations are the last ones.
+        falling: Whether the value gains by becoming less, as an error does.
     """
 
     min_gain: float = 0.0005
     evaluations: int = 4
+    falling: bool = False
 
     def holds(self, values: Sequence[float]) -> bool:
         """Whether the curve is flat. Never before there are more evaluations than the rule looks back on."""
         if len(values) <= self.evaluations:
             return False
-        return max(values[-self.evaluations :]) - max(values[: -self.evaluations]) < self.min_gain
+        rising = [-value for value in values] if self.falling else values
+        return max(rising[-self.evaluations :]) - max(rising[: -self.evaluations]) < self.min_gain
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Validation:
     Attributes:
         measure: Figures of a network by name. It must not draw from PyTorch's global generators.
         every_steps: Steps between two evaluations; each is made at the first checkpoint after them.
-        watched: Name of the figure that has to grow.
+        watched: Name of the figure that has to gain.
         flat: When it no longer does. It ends the stable phase of `StableThenDecay` and nothing else.
     """
 

@@ -227,10 +227,9 @@ class TrainingLoop:
 
     def _finish_checkpoint(self, steps: Sequence[Metrics], seconds: float) -> None:
         """Record, then the checkpoint, then what later stages read: `_restore` drops a record without a checkpoint."""
-        metrics = self.task.metrics_of(steps)
+        metrics = {**self.task.metrics_of(steps), **self._validate()}
         if isinstance(self.settings.schedule, Plateau) and isinstance(self._schedule, ReduceLROnPlateau):
             self._schedule.step(metrics[self.settings.schedule.metric])
-        metrics = {**metrics, **self._validate()}
         shown = {name: float(f"{value:.5g}") for name, value in metrics.items()}
         counts = {"epoch": self.epoch, "step": self.step}
         _log.info("%s", self._metrics.append({**counts, **shown, "seconds": round(seconds, 1)}))

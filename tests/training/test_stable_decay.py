@@ -143,3 +143,9 @@ def test_a_schedule_without_decay_ends_with_its_stable_phase(tmp_path: Path) -> 
     loop = loop_of(tmp_path, LineFit(1), Curve([0.5]), StableThenDecay(2, 24, 0))
     loop.run(silent)
     assert loop.step == 18
+
+
+def test_an_error_is_flat_when_it_no_longer_falls() -> None:
+    rule = FlatRule(min_gain=0.05, evaluations=2, falling=True)
+    assert not rule.holds([3.0, 2.0, 1.5, 1.4])
+    assert rule.holds([3.0, 1.4, 1.5, 1.38])

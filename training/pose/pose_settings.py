@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,14 @@ from dissm_engine.pose.correction import StageName
 from dissm_engine.pose.encoder import EncoderArchitecture
 from dissm_engine.pose.observation import ObservationSpec
 from dissm_phantom.variety import Trait, Variety
+from training.stable_decay import StableThenDecay
+from training.training_loop import Plateau, cosine_factor
+
+WATCHED = "validation_mm"
+"""The figure that says whether a stage still learns: mean distance error on its validation scenes."""
+_FINAL_RATE = 0.02
+_PLATEAU_PATIENCE = 3
+_WARM_UP_STEPS = 50
 
 Episodes = Literal["inverted", "staggered", "plain"]
 
@@ -40,12 +49,14 @@ class PerturbationRange(_Section):
 class StagePreset(_Section):
     """How one stage is trained.
 
+    epochs: all of them, or with the schedule `stable` those before the decay at the most; decay_epochs: of that decay.
     steps: T of an episode. standard, fine: perturbations, chosen with equal odds before each step.
     supervision_weight: weight of the distance to the target pose and loadings, over the loss through the decoder;
     0 switches it off.
     """
 
     epochs: int
+    decay_epochs: int = 0
     steps: int
     batch_size: int
     learning_rate: float
@@ -62,7 +73,9 @@ class PosePreset(_Section):
     loss_points: samples a case and step. pool_points: samples prepared for each case.
     paints: appearances of each anatomy, at painted_spacing_mm.
     shares: probability of each trait that is drawn anew with every appearance: lesions, looks, implants, motion.
-    latent_sigma: Eq. 12. schedule: of the learning rate; `plateau` divides by ten when validation stalls (B.2).
+    latent_sigma: Eq. 12.
+    schedule: of the learning rate. `plateau` divides it by ten when validation stalls (B.2). `stable` keeps it for as
+    long as the best validation error of `flat_epochs` epochs gains `flat_gain_mm` over all before, then lets it fall.
     fields_of_view: cut training images at random.
     """
 
@@ -75,7 +88,9 @@ class PosePreset(_Section):
     non_rigid: StagePreset
     episodes: Episodes
     start: Literal["random", "mean"]
-    schedule: Literal["cosine", "plateau"]
+    schedule: Literal["cosine", "plateau", "stable"]
+    flat_epochs: int = 5
+    flat_gain_mm: float = 0.02
     loss_points: int
     pool_points: int
     paints: int
@@ -86,6 +101,17 @@ class PosePreset(_Section):
     validation_livers: int
     fields_of_view: bool
     bfloat16: bool
+
+    def rate_schedule(
+        self, name: StageName, steps_per_epoch: int
+    ) -> Callable[[int], float] | Plateau | StableThenDecay:
+        """How the learning rate of one stage changes, by optimiser step."""
+        stage = self.stage(name)
+        if self.schedule == "plateau":
+            return Plateau(WATCHED, _PLATEAU_PATIENCE)
+        if self.schedule == "stable":
+            return StableThenDecay(_WARM_UP_STEPS, stage.epochs * steps_per_epoch, stage.decay_epochs * steps_per_epoch)
+        return lambda step: cosine_factor(step / (stage.epochs * steps_per_epoch), _FINAL_RATE)
 
     def stage(self, name: StageName) -> StagePreset:
         """The section of one stage."""
@@ -162,7 +188,7 @@ class PosePreset(_Section):
 
     @classmethod
     def small(cls) -> PosePreset:
-        """For one core and well under an hour: pose frame, places kept, loadings shown to the encoder."""
+        """Some hours of one core at the most: pose frame, places kept, loadings shown to the encoder."""
         wide = ObservationSpec("pose", (40, 40, 40), 9.0, contrast=True, show_loadings=False)
         near = ObservationSpec("pose", (40, 40, 40), 6.5, contrast=True, show_loadings=False)
         fed = ObservationSpec("pose", (40, 40, 40), 6.5, contrast=True, show_loadings=True)
@@ -175,7 +201,8 @@ class PosePreset(_Section):
             ),
             translation=StagePreset(
                 **common,
-                epochs=15,
+                epochs=45,
+                decay_epochs=6,
                 steps=4,
                 observation=wide,
                 standard=PerturbationRange(translation_mm=60.0),
@@ -184,7 +211,8 @@ class PosePreset(_Section):
             ),
             scale=StagePreset(
                 **common,
-                epochs=4,
+                epochs=16,
+                decay_epochs=3,
                 steps=3,
                 observation=near,
                 standard=PerturbationRange(translation_mm=16.0, scale=(0.8, 1.25)),
@@ -193,7 +221,8 @@ class PosePreset(_Section):
             ),
             rotation=StagePreset(
                 **common,
-                epochs=4,
+                epochs=16,
+                decay_epochs=3,
                 steps=3,
                 observation=near,
                 standard=PerturbationRange(translation_mm=12.0, scale=(0.95, 1.05), rotation_deg=10.0),
@@ -202,7 +231,8 @@ class PosePreset(_Section):
             ),
             non_rigid=StagePreset(
                 **common,
-                epochs=24,
+                epochs=80,
+                decay_epochs=12,
                 steps=4,
                 observation=fed,
                 standard=PerturbationRange(translation_mm=8.0, scale=(0.97, 1.03), rotation_deg=4.5, loadings=0.5),
@@ -211,7 +241,7 @@ class PosePreset(_Section):
             ),
             episodes="inverted",
             start="random",
-            schedule="cosine",
+            schedule="stable",
             loss_points=384,
             pool_points=12_000,
             paints=6,
@@ -232,7 +262,8 @@ class PosePreset(_Section):
         def shortened(stage: StagePreset) -> StagePreset:
             seen = stage.observation
             spec = ObservationSpec(seen.frame, (16, 16, 16), 16.0, seen.contrast, seen.show_loadings)
-            return stage.model_copy(update={"epochs": 1, "steps": 2, "batch_size": 2, "observation": spec})
+            sizes = {"epochs": 1, "decay_epochs": 1, "steps": 2, "batch_size": 2, "observation": spec}
+            return stage.model_copy(update=sizes)
 
         return small.model_copy(
             update={

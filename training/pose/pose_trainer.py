@@ -17,18 +17,17 @@ from dissm_engine.precision import native_bfloat16
 from training.pose.episodes import Visit, visits, visits_in_epoch
 from training.pose.perturbation import perturbed
 from training.pose.pose_loss import LossTerms, agent_loss, distance_error_mm
-from training.pose.pose_settings import PosePreset, StagePreset
+from training.pose.pose_settings import WATCHED, PosePreset, StagePreset
 from training.pose.scenes import Scene
 from training.pose.target_states import surface_mm_per_loading, target_states
-from training.training_loop import LoopSettings, Metrics, Plateau, StepLoss, cosine_factor, mean_metrics
+from training.stable_decay import FlatRule, Validation
+from training.training_loop import LoopSettings, Metrics, StepLoss, mean_metrics
 
 Starts = Callable[[int, CoarseImage, np.random.Generator], AgentState]
 """First state (a batch of one) of an episode of case n in this image."""
 
 _MAX_GRADIENT_NORM = 1.0
-_FINAL_RATE = 0.02
 _NOISE = 0.03
-_PLATEAU_PATIENCE = 3
 
 
 @dataclass
@@ -79,17 +78,12 @@ class StageTraining:
     def loop_settings(self) -> LoopSettings:
         """A checkpoint after each epoch."""
         steps_per_epoch = visits_in_epoch(len(self.training), self.stage.steps, self.stage.batch_size)
-        epochs = self.stage.epochs
-
-        def cosine(step: int) -> float:
-            epoch, number = divmod(step, steps_per_epoch)
-            return cosine_factor((epoch + number / steps_per_epoch) / epochs, _FINAL_RATE)
-
-        plateau = Plateau("validation_mm", _PLATEAU_PATIENCE)
+        flat = FlatRule(self.preset.flat_gain_mm, self.preset.flat_epochs, falling=True)
         return LoopSettings(
-            total_steps=epochs * steps_per_epoch,
-            schedule=plateau if self.preset.schedule == "plateau" else cosine,
+            total_steps=self.stage.epochs * steps_per_epoch,
+            schedule=self.preset.rate_schedule(self.network.name, steps_per_epoch),
             max_gradient_norm=_MAX_GRADIENT_NORM,
+            validation=Validation(self._measure, steps_per_epoch, WATCHED, flat),
         )
 
     def steps(self, epoch: int) -> Iterator[StepLoss]:
@@ -105,9 +99,12 @@ class StageTraining:
                 episodes[case].state = states[[index]]
 
     def metrics_of(self, steps: Sequence[Metrics]) -> Metrics:
-        """Mean distance error in mm: of the second half of the steps, and on the validation scenes."""
-        validated_mm = self.validate(np.random.default_rng(self.seed))
-        return {**mean_metrics(steps[len(steps) // 2 :]), "validation_mm": validated_mm}
+        """Mean distance error in mm of the second half of the steps."""
+        return mean_metrics(steps[len(steps) // 2 :])
+
+    def _measure(self, _: nn.Module) -> Metrics:
+        """Of the network itself: no average of its weights is kept."""
+        return {WATCHED: self.validate(np.random.default_rng(self.seed))}
 
     def export(self, averaged: nn.Module) -> None:
         """Nothing: the agent is written when its stage is finished, with the stages before it."""
