@@ -62,14 +62,14 @@ def test_a_sweep_gives_each_variant_its_time_and_goes_on_where_it_was_killed(
 
     steps: list[float] = []
 
-    def kill_when_one_is_done(_: str, done: float) -> None:
+    def kill_halfway(_: str, done: float) -> None:
         steps.append(done)
-        if done > 0.6:
+        if done >= 0.5:
             raise Killed
 
     monkeypatch.setattr(settings_sweep, "_KEPT_EVERY_SECONDS", 0.0)
     with pytest.raises(Killed):
-        sweep(chosen, [file], held, 2.0, tmp_path, 3, kill_when_one_is_done)
+        sweep(chosen, [file], held, 2.0, tmp_path, 3, kill_halfway)
     made = len(steps)
     rows = sweep(chosen, [file], held, 2.0, tmp_path, 3, lambda _, done: steps.append(done))
     assert sum(row.steps for row in rows) == len(steps) > made
