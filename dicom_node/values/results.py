@@ -39,7 +39,10 @@ class WrittenObject:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was measured. Distances in mm, volumes in ml; the surface's numbers are None where none was made."""
+    """What was measured. Distances in mm, volumes in ml; the surface's numbers are None where none was made.
+
+    further: the numbers of the objects of other kinds, by the name of their kind.
+    """
 
     seg_frames: int
     seg_voxels: int
@@ -53,10 +56,13 @@ class Proof:
     seg_to_surface_most_mm: float | None = None
     wrong_side_most_mm: float | None = None
     allowed_mm: float | None = None
+    further: Mapping[str, Facts] = field(default_factory=dict)
 
     def to_json(self) -> Facts:
         """The numbers for catalogue and audit, rounded to a micrometre or microlitre."""
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        own = asdict(self)
+        del own["further"]
+        return {**_rounded(own), **{kind: _rounded(numbers) for kind, numbers in self.further.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +216,10 @@ class _StoredResults:
     def numbers(self, name: str) -> dict[str, float | None]:
         table = self.table(name)
         return {key: table.number(key) for key in table.content}
+
+
+def _rounded(numbers: Facts) -> Facts:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in numbers.items()}
 
 
 def _finding_records(findings: Findings) -> tuple[FindingRecord, ...]:

@@ -14,6 +14,7 @@ from pydicom import Dataset
 from dicom_node.reasons import SEG_NOT_ON_CT, SURFACE_BROKEN, SURFACE_NOT_ON_SEG, ProofError
 from dicom_node.results.proof import prove
 from dicom_node.results.surface.reader import read_surface
+from dicom_node.values.results import ObjectKind
 from dissm_engine.mesh import TriangleMesh
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, oriented
@@ -359,7 +360,7 @@ def test_a_mask_that_is_not_on_the_ct_s_grid_is_refused(tmp_path: Path) -> None:
     elsewhere = ellipsoid_delineation(replace(SMALL, lps_from_voxel=aside).grid)
     assert elsewhere.mask.shape == case.delineation.mask.shape
     with pytest.raises(ProofError, match="not on the CT's grid"):
-        prove(case.stack, elsewhere, case.seg, case.surface)
+        prove(replace(case.request(), delineation=elsewhere))
 
 
 def test_the_proof_s_numbers_are_finite_and_within_their_limits(case: ResultCase) -> None:
@@ -371,6 +372,6 @@ def test_the_proof_s_numbers_are_finite_and_within_their_limits(case: ResultCase
 
 
 def test_without_a_surface_the_seg_alone_is_proven(case: ResultCase) -> None:
-    proof = prove(case.stack, case.delineation, case.seg, None)
+    proof = prove(replace(case.request(), files={ObjectKind.SEG: (case.seg,)}))
     assert proof.seg_voxels > 0
     assert proof.surface_vertices is None

@@ -1,0 +1,17 @@
+"""Who proves each kind of object beside SEG and surface, which `proof` measures against each other.
+
+A prover shares no code with its kind's writer but pydicom and numpy (a contract of the imports).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dicom_node.results.proof_request import ProofRequest, ProvenMask
+from dicom_node.values.facts import Facts
+from dicom_node.values.results import ObjectKind
+
+Prover = Callable[[ProofRequest, ProvenMask], Facts]
+"""Reads the kind's files back and returns what it measured. Raises ProofError."""
+
+PROVERS: Mapping[ObjectKind, Prover] = {}
