@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from dicom_node.results.captures.capture_proof import prove_captures
 from dicom_node.results.proof_request import ProofRequest, ProvenMask
+from dicom_node.results.sr_proof import prove_sr
 from dicom_node.values.facts import Facts
 from dicom_node.values.results import ObjectKind
 
 Prover = Callable[[ProofRequest, ProvenMask], Facts]
 """Reads the kind's files back and returns what it measured. Raises ProofError."""
 
-PROVERS: Mapping[ObjectKind, Prover] = {}
+PROVERS: Mapping[ObjectKind, Prover] = {
+    ObjectKind.CAPTURE: prove_captures,
+    ObjectKind.SR: prove_sr,
+}

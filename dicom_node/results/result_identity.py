@@ -102,6 +102,10 @@ class ResultIdentity:
         """DimensionOrganizationUID (PS3.3 C.7.6.17), which libraries would draw at random."""
         return self._derived_uid(kind, "dimension organization")
 
+    def named_uid(self, kind: ObjectKind, role: str) -> str:
+        """A UID that an object of this kind needs for something in it, such as what it tracks."""
+        return self._derived_uid(kind, role)
+
     def series_number(self, kind: ObjectKind) -> int:
         """Stable and, by the settings' defaults, far from the source's numbers."""
         return self.series_numbers[kind]

@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from dicom_node.results.captures.capture_writer import write_captures
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.results.seg import write_seg
+from dicom_node.results.sr_writer import write_sr
 from dicom_node.results.surface.writer import write_surface
 from dicom_node.results.writer_input import UNKNOWN_PHASE, WriterInput
 from dicom_node.settings import ResultSettings
@@ -23,6 +25,8 @@ __all__ = ["WRITERS", "WrittenObject", "write_results"]
 WRITERS: Mapping[ObjectKind, Callable[[WriterInput], tuple[WrittenObject, ...]]] = {
     ObjectKind.SEG: write_seg,
     ObjectKind.SURFACE: write_surface,
+    ObjectKind.CAPTURE: write_captures,
+    ObjectKind.SR: write_sr,
 }
 """Who writes each kind. A writer leaves whole, durable files in the folder it is given."""
 

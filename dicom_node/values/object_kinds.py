@@ -32,10 +32,14 @@ class KindOfObject:
 OBJECT_KINDS: Mapping[ObjectKind, KindOfObject] = {
     ObjectKind.SEG: KindOfObject("1.2.840.10008.5.1.4.1.1.66.4", "SEG", 1, "liver segmentation"),
     ObjectKind.SURFACE: KindOfObject("1.2.840.10008.5.1.4.1.1.66.5", "SEG", 2, "liver surface"),
+    ObjectKind.CAPTURE: KindOfObject("1.2.840.10008.5.1.4.1.1.7", "OT", 3, "liver captures"),
+    ObjectKind.SR: KindOfObject("1.2.840.10008.5.1.4.1.1.88.34", "SR", 4, "liver measurements"),
 }
 """In the order in which objects are written: what refers to others comes after them."""
 
 PROFILES: Mapping[str, tuple[ObjectKind, ...]] = {
+    "viewer-basic": (ObjectKind.CAPTURE,),
+    "viewer-seg": (ObjectKind.SEG, ObjectKind.SR),
     "all": tuple(OBJECT_KINDS),
 }
 """Names for sets of kinds, as settings.toml and `--profile` take them."""

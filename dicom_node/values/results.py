@@ -24,6 +24,8 @@ class ObjectKind(StrEnum):
 
     SEG = "seg"
     SURFACE = "surface"
+    CAPTURE = "capture"
+    SR = "sr"
 
 
 @dataclass(frozen=True, slots=True)
