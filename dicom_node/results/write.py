@@ -9,8 +9,10 @@ from pathlib import Path
 
 from dicom_node.results.captures.capture_writer import write_captures
 from dicom_node.results.result_identity import ResultIdentity
+from dicom_node.results.rtstruct_writer import write_rtstruct
 from dicom_node.results.seg import write_seg
 from dicom_node.results.sr_writer import write_sr
+from dicom_node.results.stl_writer import write_stl
 from dicom_node.results.surface.writer import write_surface
 from dicom_node.results.writer_input import UNKNOWN_PHASE, WriterInput
 from dicom_node.settings import ResultSettings
@@ -27,6 +29,8 @@ WRITERS: Mapping[ObjectKind, Callable[[WriterInput], tuple[WrittenObject, ...]]]
     ObjectKind.SURFACE: write_surface,
     ObjectKind.CAPTURE: write_captures,
     ObjectKind.SR: write_sr,
+    ObjectKind.RTSTRUCT: write_rtstruct,
+    ObjectKind.STL: write_stl,
 }
 """Who writes each kind. A writer leaves whole, durable files in the folder it is given."""
 

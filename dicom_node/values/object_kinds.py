@@ -34,12 +34,15 @@ OBJECT_KINDS: Mapping[ObjectKind, KindOfObject] = {
     ObjectKind.SURFACE: KindOfObject("1.2.840.10008.5.1.4.1.1.66.5", "SEG", 2, "liver surface"),
     ObjectKind.CAPTURE: KindOfObject("1.2.840.10008.5.1.4.1.1.7", "OT", 3, "liver captures"),
     ObjectKind.SR: KindOfObject("1.2.840.10008.5.1.4.1.1.88.34", "SR", 4, "liver measurements"),
+    ObjectKind.RTSTRUCT: KindOfObject("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT", 5, "liver contours"),
+    ObjectKind.STL: KindOfObject("1.2.840.10008.5.1.4.1.1.104.3", "M3D", 6, "liver model"),
 }
 """In the order in which objects are written: what refers to others comes after them."""
 
 PROFILES: Mapping[str, tuple[ObjectKind, ...]] = {
     "viewer-basic": (ObjectKind.CAPTURE,),
     "viewer-seg": (ObjectKind.SEG, ObjectKind.SR),
+    "surgery-3d": (ObjectKind.SEG, ObjectKind.SURFACE, ObjectKind.RTSTRUCT, ObjectKind.STL),
     "all": tuple(OBJECT_KINDS),
 }
 """Names for sets of kinds, as settings.toml and `--profile` take them."""

@@ -26,6 +26,8 @@ class ObjectKind(StrEnum):
     SURFACE = "surface"
     CAPTURE = "capture"
     SR = "sr"
+    RTSTRUCT = "rtstruct"
+    STL = "stl"
 
 
 @dataclass(frozen=True, slots=True)

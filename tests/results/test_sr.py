@@ -66,13 +66,13 @@ def test_numbers_are_those_of_the_seg_on_the_disk(tmp_path: Path, orientation: s
     assert proof.further["sr"]["numbers"] == 7
     said = numbers(report(case))
     assert said["Volume"] == pytest.approx(proof.seg_volume_ml, abs=0.06)
-    assert said["Surface Area (mesh)"] == pytest.approx(case.delineation.mesh.area_cm2, abs=0.06)
+    assert said["Surface area (mesh)"] == pytest.approx(case.delineation.mesh.area_cm2, abs=0.06)
     if orientation != "oblique":
         spread = np.ptp(case.delineation.mesh.vertices, axis=0)
         assert [said[name] for name in ("Width", "Depth", "Height")] == pytest.approx(spread, abs=7)
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("orientation", ["axial", "oblique"])
 def test_dciodvfy_and_pixelmed_find_no_error(tmp_path: Path, orientation: str) -> None:
     case = case_in_memory(tmp_path, oriented(SMALL, orientation), REPORT)
     said = subprocess.run([need("dciodvfy"), report(case)], capture_output=True, text=True, check=False)
