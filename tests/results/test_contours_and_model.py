@@ -56,12 +56,8 @@ def test_dciodvfy_finds_no_error_in_contours_and_model(tmp_path: Path, orientati
 def test_plastimatch_reads_the_contours_as_the_seg_s_mask(tmp_path: Path) -> None:
     case = case_on_disk(tmp_path, SMALL, BOTH)
     out = tmp_path / "mask.mha"
-    subprocess.run(
-        [need("plastimatch"), "convert", "--input", file_of(case, ObjectKind.RTSTRUCT), "--output-ss-img", out]
-        + ["--referenced-ct", tmp_path / "ct"],
-        check=True,
-        capture_output=True,
-    )
+    files = ["--input", file_of(case, ObjectKind.RTSTRUCT), "--output-ss-img", out, "--referenced-ct", tmp_path / "ct"]
+    subprocess.run([need("plastimatch"), "convert", *files], check=True, capture_output=True)
     image = sitk.ReadImage(str(out))
     inside = sitk.GetArrayFromImage(image) > 0
     grid = case.stack.volume.grid

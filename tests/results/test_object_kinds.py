@@ -68,3 +68,14 @@ def test_series_numbers_are_distinct_whatever_is_set() -> None:
     assert len(set(numbers.values())) == len(ObjectKind)
     with pytest.raises(ValidationError, match="are equal"):
         ResultSettings(seg_series_number=9102)
+
+
+def test_the_reference_names_every_kind_and_profile_as_the_tables_do() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "objects.md").read_text(encoding="utf-8")
+    for kind, facts in OBJECT_KINDS.items():
+        (row,) = (
+            line for line in page.splitlines() if line.startswith(f"| `{kind}` |") and facts.sop_class_uid in line
+        )
+        assert row.endswith(f"| {facts.sop_class_uid} | {facts.modality} | {9100 + facts.series_offset} |")
+    for name, kinds in PROFILES.items():
+        assert f"| `{name}` | " + ", ".join(f"`{kind}`" for kind in kinds) + " |" in page
