@@ -99,14 +99,7 @@ def process_case(work: CaseWork) -> CaseState:
             phase=phase,
             kinds=work.settings.objects_made,
         )
-        request = ProofRequest(
-            stack,
-            delineation,
-            ProofRequest.files_of(written),
-            _stricter(delineation.findings.verdict, doubts=bool(doubts)),
-            (*delineation.findings.reasons, *doubts),
-            phase.phase,
-        )
+        request = _proof_request(stack, delineation, written, doubts, phase)
         return _note_proven(work, stack, written, prove(request))
     except (LeaseLost, DelineationCancelled):
         raise
@@ -210,6 +203,19 @@ def _results_folder(work: CaseWork) -> Path:
     folder = work.settings.node.spool / "results" / work.lease.case_id / str(work.lease.attempt)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
+
+
+def _proof_request(
+    stack: CtStack,
+    found: Delineation,
+    written: tuple[WrittenObject, ...],
+    doubts: tuple[str, ...],
+    phase: PhaseVerdict,
+) -> ProofRequest:
+    """What the objects have to show: reasons only where a person should look."""
+    mark = _stricter(found.findings.verdict, doubts=bool(doubts))
+    reasons = () if mark is Verdict.ACCEPT else (*found.findings.reasons, *doubts)
+    return ProofRequest(stack, found, ProofRequest.files_of(written), mark, reasons, phase.phase)
 
 
 def _note_proven(work: CaseWork, stack: CtStack, written: tuple[WrittenObject, ...], proof: Proof) -> CaseState:

@@ -54,6 +54,7 @@ def _with_surface(proof: Proof, mask: npt.NDArray[np.bool_], mesh: TriangleMesh,
         proof,
         surface_vertices=len(mesh.vertices),
         surface_faces=len(mesh.faces),
+        surface_handles=_handles(len(mesh.vertices), len(mesh.faces)),
         surface_volume_ml=mesh.volume_ml,
         vertex_to_seg_p99_mm=agreement.vertex_to_seg_p99,
         vertex_to_seg_most_mm=agreement.max_vertex_to_seg,
@@ -61,6 +62,12 @@ def _with_surface(proof: Proof, mask: npt.NDArray[np.bool_], mesh: TriangleMesh,
         wrong_side_most_mm=agreement.max_wrong_side,
         allowed_mm=allowed,
     )
+
+
+def _handles(vertices: int, faces: int) -> int:
+    """Of a closed surface in one piece, by Euler's formula: each edge belongs to two of the triangles."""
+    edges = faces * 3 // 2
+    return (2 - (vertices - edges + faces)) // 2
 
 
 def _prove_seg(seg: SegObject, stack: CtStack, delineation: Delineation) -> tuple[npt.NDArray[np.bool_], float]:

@@ -45,6 +45,7 @@ class WrittenObject:
 class Proof:
     """What was measured. Distances in mm, volumes in ml; the surface's numbers are None where none was made.
 
+    surface_handles: how many tunnels the closed surface has (its genus); a liver's has none.
     further: the numbers of the objects of other kinds, by the name of their kind.
     """
 
@@ -54,6 +55,7 @@ class Proof:
     frame_offset_mm: float
     surface_vertices: int | None = None
     surface_faces: int | None = None
+    surface_handles: int | None = None
     surface_volume_ml: float | None = None
     vertex_to_seg_p99_mm: float | None = None
     vertex_to_seg_most_mm: float | None = None

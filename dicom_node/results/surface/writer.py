@@ -73,7 +73,7 @@ def _surface(mesh: TriangleMesh) -> Dataset:
     surface.SurfaceNumber = 1
     # Decimation is part of the generation: its vertices are drawn onto the field's zero again.
     surface.SurfaceProcessing = "NO"
-    surface.SurfaceComments = "Zero of the signed distance field from which the mask was made, too"
+    surface.SurfaceComments = f"Zero of the signed distance field from which the mask was made, too; {_topology(mesh)}"
     surface.RecommendedDisplayGrayscaleValue = 0xFFFF
     surface.RecommendedDisplayCIELabValue = list(highdicom.color.CIELabColor.from_rgb(*modules.DISPLAY_RGB).value)
     surface.RecommendedPresentationOpacity = 0.5
@@ -84,6 +84,12 @@ def _surface(mesh: TriangleMesh) -> Dataset:
     surface.SurfacePointsNormalsSequence = [_normals(mesh)]
     surface.SurfaceMeshPrimitivesSequence = [_primitives(mesh)]
     return surface
+
+
+def _topology(mesh: TriangleMesh) -> str:
+    """Whether tunnels run through the closed surface, and how many (its genus)."""
+    handles = 1 - mesh.trimesh.euler_number // 2
+    return f"closed, {handles} handle{'s' * (handles != 1)}" if handles else "closed, without handles"
 
 
 def _points(mesh: TriangleMesh) -> Dataset:
