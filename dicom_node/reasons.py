@@ -267,6 +267,9 @@ SURFACE_BROKEN = Reason("SURFACE_BROKEN", "the surface read back is not what was
 SURFACE_NOT_ON_SEG = Reason(
     "SURFACE_NOT_ON_SEG", "mesh and SEG differ by {distance:.2f} mm (allowed {allowed:.2f} mm)", "report this"
 )
+OBJECT_NOT_PROVEN = Reason(
+    "OBJECT_NOT_PROVEN", "the {kind} read back is not what it should be: {problem}", "report this"
+)
 
 # Delivery
 DELIVERY_REFUSED = Reason(

@@ -6,19 +6,43 @@ import ipaddress
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dicom_node.reasons import SETTINGS_INVALID, SETTINGS_MISSING, SETTINGS_UNREADABLE, SettingsError
+from dicom_node.values.object_kinds import OBJECT_KINDS, kinds_named
+from dicom_node.values.results import ObjectKind
 
 AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[\x21-\x5B\x5D-\x7E][\x20-\x5B\x5D-\x7E]*$")]
 """PS3.5 6.2: at most 16 characters, no backslash, not blank."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 SeriesNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+def _kinds(names: object) -> tuple[ObjectKind, ...]:
+    if isinstance(names, str):
+        return kinds_named(names)
+    if isinstance(names, list | tuple):
+        return kinds_named([str(name) for name in names])
+    raise ValueError("needs the name of a profile, or a list of names of objects and profiles")
+
+
+ObjectNames = Annotated[tuple[ObjectKind, ...], BeforeValidator(_kinds)]
+"""A profile's name, or a list of names of kinds and profiles; the value is the kinds."""
+SEG_AND_SURFACE = (ObjectKind.SEG, ObjectKind.SURFACE)
 
 ANCHOR_NAME = "audit.head"
 
@@ -231,16 +255,38 @@ class WorkSettings(Section):
 class ResultSettings(Section):
     """What is made of a delineation (C5-C8)."""
 
+    objects: ObjectNames = SEG_AND_SURFACE
+    """Made of every case, beside what destinations name. A SEG is always made: the others are proven against it."""
     seg_frames: Literal["all", "liver"] = "all"
     surface: bool = True
+    """False: no Surface Segmentation, whatever `objects` say."""
     send_rejected: bool = False
-    seg_series_number: SeriesNumber = 9101
-    surface_series_number: SeriesNumber = 9102
+    series_number: SeriesNumber = 9100
+    """Each kind's series has this number and the kind's own offset (`OBJECT_KINDS`)."""
+    seg_series_number: SeriesNumber | None = None
+    surface_series_number: SeriesNumber | None = None
+
+    @property
+    def series_numbers(self) -> Mapping[ObjectKind, int]:
+        """The number of each kind's series, all different."""
+        numbers = {kind: self.series_number + facts.series_offset for kind, facts in OBJECT_KINDS.items()}
+        own = {ObjectKind.SEG: self.seg_series_number, ObjectKind.SURFACE: self.surface_series_number}
+        return numbers | {kind: number for kind, number in own.items() if number is not None}
+
+    def objects_made(self, wanted_elsewhere: Iterable[ObjectKind] = ()) -> tuple[ObjectKind, ...]:
+        """The kinds made of every case, in the order in which they are written."""
+        named = {ObjectKind.SEG, *self.objects, *wanted_elsewhere}
+        if not self.surface:
+            named.discard(ObjectKind.SURFACE)
+        return tuple(kind for kind in OBJECT_KINDS if kind in named)
 
     @model_validator(mode="after")
     def _numbers_differ(self) -> Self:
-        if self.seg_series_number == self.surface_series_number:
-            raise ValueError("seg_series_number and surface_series_number are equal")
+        kinds: dict[int, ObjectKind] = {}
+        for kind, number in self.series_numbers.items():
+            if number in kinds:
+                raise ValueError(f"the series numbers of {kinds[number]} and {kind} are equal ({number})")
+            kinds[number] = kind
         return self
 
 
@@ -257,7 +303,7 @@ class Destination(Section):
     host: str
     port: Port
     calling_ae_title: AeTitle = "DISSM"
-    objects: tuple[Literal["seg", "surface"], ...] = ("seg", "surface")
+    objects: ObjectNames = SEG_AND_SURFACE
     timeout_seconds: float = Field(30, gt=0)
     first_retry_seconds: float = Field(10, gt=0)
     max_retry_seconds: float = Field(1800, gt=0)
@@ -290,11 +336,15 @@ class Settings(Section):
             raise ValueError("two destinations have the same name")
         return destinations
 
+    @property
+    def objects_made(self) -> tuple[ObjectKind, ...]:
+        """The kinds made of every case: what `results` and the destinations name, and the SEG."""
+        return self.results.objects_made(kind for each in self.destinations for kind in each.objects)
+
     @model_validator(mode="after")
     def _every_destination_gets_something(self) -> Self:
-        made = {"seg", "surface"} if self.results.surface else {"seg"}
         for destination in self.destinations:
-            if not made & set(destination.objects):
+            if not set(self.objects_made) & set(destination.objects):
                 raise ValueError(f"destination {destination.name} wants no object that is made (see results.surface)")
         return self
 

@@ -128,7 +128,8 @@ def note_proven(
             )
         )
     objects: dict[str, JsonValue] = {
-        item.kind.value: {"sop_instance_uid": item.sop_instance_uid, "digest": item.digest} for item in written
+        _name_among(item, written): {"sop_instance_uid": item.sop_instance_uid, "digest": item.digest}
+        for item in written
     }
     advance_case(
         tx,
@@ -139,6 +140,12 @@ def note_proven(
         empty_in_source=list(empty_in_source),
     )
     return case.state
+
+
+def _name_among(item: WrittenObject, written: Sequence[WrittenObject]) -> str:
+    """The object's kind; numbered where the case has several of it."""
+    of_kind = [other.path for other in written if other.kind is item.kind]
+    return item.kind.value if len(of_kind) == 1 else f"{item.kind}-{of_kind.index(item.path) + 1}"
 
 
 def end_case(tx: Transaction, lease: Lease, event: CaseEvent, reason: RecordedReason) -> CaseState:

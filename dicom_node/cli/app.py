@@ -111,6 +111,7 @@ def process(
     out: Annotated[Path, typer.Option("--out", help="Where the audit and the objects go.")],
     settings: Annotated[Path | None, typer.Option("--settings", help="The settings file.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Cases at the same time.")] = 1,
+    profile: Annotated[str | None, typer.Option(help="Objects or profiles to make, with commas between.")] = None,
     as_json: Json = False,
 ) -> None:
     """Do with folders what the node does with what it receives: eligibility, engine, objects, proof, audit."""
@@ -119,6 +120,8 @@ def process(
     from dicom_node.processes.worker_process import load_engine
 
     chosen = _load_settings(settings) if settings else _default_settings()
+    if profile is not None:
+        chosen = _with_profile(chosen, profile)
     configure_logs("warning", "process")
     # Before the display, whose lines would be mixed with the error.
     out.mkdir(parents=True, exist_ok=True)
@@ -303,6 +306,18 @@ def _default_settings() -> Settings:
     from dicom_node.settings import Settings
 
     return _load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
+
+
+def _with_profile(settings: Settings, profile: str) -> Settings:
+    """The settings with other objects to make. Raises typer.BadParameter where a name is not known."""
+    from dicom_node.values.object_kinds import kinds_named
+
+    try:
+        kinds = kinds_named(profile.split(","))
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem), param_hint="--profile") from problem
+    results = settings.results.model_copy(update={"objects": kinds, "surface": True})
+    return settings.model_copy(update={"results": results})
 
 
 def _existing(settings: Settings) -> Catalog:

@@ -142,7 +142,7 @@ def _rejected(case: CaseRecord) -> bool:
 
 def _case_right(demo: _Demo, source: CtSource, history: CaseHistory, files: dict[str, Path], picture: Path) -> bool:
     back = {item.kind: files[item.sop_instance_uid] for item in history.objects if item.sop_instance_uid in files}
-    missing = set(ObjectKind) - set(back)
+    missing = {ObjectKind.SEG, ObjectKind.SURFACE} - set(back)
     if missing:
         demo.console.print(
             Text(f"\ncase {history.case.id}: not in the archive: {', '.join(sorted(missing))}", "bold red")

@@ -33,6 +33,7 @@ from dicom_node.reasons import (
 )
 from dicom_node.results.modules import empty_type_2
 from dicom_node.results.proof import prove
+from dicom_node.results.proof_request import ProofRequest
 from dicom_node.results.write import write_results
 from dicom_node.settings import Settings
 from dicom_node.values.ct_stack import CtStack
@@ -40,7 +41,7 @@ from dicom_node.values.lease import Lease
 from dicom_node.values.phase import PhaseVerdict
 from dicom_node.values.received import StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
-from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
+from dicom_node.values.results import CaseResults, Proof, WrittenObject
 from dissm_engine.delineation import Delineation
 from dissm_engine.errors import NO_ORGAN, NO_SURFACE, DelineationCancelled, DelineationError, DissmError
 from dissm_engine.findings import Verdict
@@ -95,8 +96,11 @@ def process_case(work: CaseWork) -> CaseState:
             created_at=source.created_at,
             mark=Verdict.REVIEW if doubts else None,
             doubts=doubts,
+            phase=phase,
+            kinds=work.settings.objects_made,
         )
-        return _note_proven(work, stack, written, _prove(stack, delineation, written))
+        request = _proof_request(stack, delineation, written, doubts, phase)
+        return _note_proven(work, stack, written, prove(request))
     except (LeaseLost, DelineationCancelled):
         raise
     except RefusalError as refusal:
@@ -201,9 +205,17 @@ def _results_folder(work: CaseWork) -> Path:
     return folder
 
 
-def _prove(stack: CtStack, found: Delineation, written: tuple[WrittenObject, ...]) -> Proof:
-    paths = {item.kind: item.path for item in written}
-    return prove(stack, found, paths[ObjectKind.SEG], paths.get(ObjectKind.SURFACE))
+def _proof_request(
+    stack: CtStack,
+    found: Delineation,
+    written: tuple[WrittenObject, ...],
+    doubts: tuple[str, ...],
+    phase: PhaseVerdict,
+) -> ProofRequest:
+    """What the objects have to show: reasons only where a person should look."""
+    mark = _stricter(found.findings.verdict, doubts=bool(doubts))
+    reasons = () if mark is Verdict.ACCEPT else (*found.findings.reasons, *doubts)
+    return ProofRequest(stack, found, ProofRequest.files_of(written), mark, reasons, phase.phase)
 
 
 def _note_proven(work: CaseWork, stack: CtStack, written: tuple[WrittenObject, ...], proof: Proof) -> CaseState:

@@ -176,7 +176,7 @@ def _copy_objects(recorder: Recorder, spool: Path, out: Path) -> None:
     with recorder.read() as view:
         proven = proven_objects(view)
     for item in proven:
-        target = out / item.case_id / f"{item.kind}.dcm"
+        target = out / item.case_id / Path(item.path).name
         target.parent.mkdir(exist_ok=True, mode=0o700)
         with atomic_path(target) as partial:
             # `copy` takes the mode along: readable by its owner only (C10).

@@ -1,4 +1,4 @@
-"""The DICOM modules both objects share: patient, study, series, equipment, references (PS3.3 A.51.3, A.57.3)."""
+"""The DICOM modules the objects share: patient, study, series, equipment, references (PS3.3 A.51.3, A.57.3)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
+from dicom_node.values.object_kinds import OBJECT_KINDS
 from dicom_node.values.results import ObjectKind
 
 PATIENT_AND_STUDY_TYPE_2 = (
@@ -118,14 +119,15 @@ def empty_type_2(source: Dataset) -> list[str]:
     return [keyword for keyword in PATIENT_AND_STUDY_TYPE_2 if not source.get(keyword)]
 
 
-def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> None:
-    """The segmentation series module (PS3.3 C.8.20.1) and the object's own UIDs."""
-    target.Modality = "SEG"
+def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity, number: int = 1) -> None:
+    """The series module (PS3.3 C.7.3.1) and the object's own UIDs. number: of the instance in the series, from 1."""
+    target.SOPClassUID = OBJECT_KINDS[kind].sop_class_uid
+    target.Modality = OBJECT_KINDS[kind].modality
     target.SeriesInstanceUID = identity.series_uid(kind)
     target.SeriesNumber = identity.series_number(kind)
     target.SeriesDescription = identity.series_description(kind)
-    target.SOPInstanceUID = identity.instance_uid(kind)
-    target.InstanceNumber = 1
+    target.SOPInstanceUID = identity.instance_uid(kind, number)
+    target.InstanceNumber = number
 
 
 def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:

@@ -1,23 +1,21 @@
-"""Both objects read back from the disk and measured against the engine's result, before they may leave (C5, C6)."""
+"""The objects read back from the disk and measured against the engine's result, before they may leave (C5, C6)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset
 
 from dicom_node.reasons import SEG_NOT_ON_CT, SURFACE_BROKEN, SURFACE_NOT_ON_SEG, ProofError
 from dicom_node.results.agreement import SegSurfaceAgreement, measure_agreement
-from dicom_node.results.modules import PATIENT_AND_STUDY_TYPE_2
+from dicom_node.results.proof_request import ProofRequest, ProvenMask, require_source_images
+from dicom_node.results.provers import PROVERS
 from dicom_node.results.seg_reader import SegObject, mask_on_grid, read_seg
 from dicom_node.results.surface.reader import SurfaceObject, read_surface
 from dicom_node.values.ct_stack import CtStack
-from dicom_node.values.results import Proof
+from dicom_node.values.results import ObjectKind, Proof
 from dissm_engine.delineation import Delineation
-from dissm_engine.errors import Reason
 from dissm_engine.mesh import TriangleMesh
 
 SAME_POSITION_MM = 0.01
@@ -27,37 +25,49 @@ SLIVER_DIAGONALS = 3.0
 ALLOWED_VOLUME_DIFFERENCE = 0.05
 
 
-def prove(stack: CtStack, delineation: Delineation, seg_path: Path, surface_path: Path | None) -> Proof:
-    """Read both files and compare them with the CT, with the engine's result and with each other.
+def prove(request: ProofRequest) -> Proof:
+    """Read every file back and compare it with the CT, with the engine's result and with the SEG.
 
-    Raises ProofError with SEG_NOT_ON_CT, SURFACE_BROKEN or SURFACE_NOT_ON_SEG.
+    Raises ProofError with SEG_NOT_ON_CT, SURFACE_BROKEN, SURFACE_NOT_ON_SEG or OBJECT_NOT_PROVEN.
     """
-    seg = read_seg(seg_path)
+    stack, delineation = request.stack, request.delineation
+    seg = read_seg(request.files[ObjectKind.SEG][0])
     mask, offset = _prove_seg(seg, stack, delineation)
     voxels = int(mask.sum())
-    seg_ml = voxels * delineation.ct_grid.voxel_ml
-    if surface_path is None:
-        return Proof(len(seg.frames), voxels, seg_ml, offset)
-    surface = read_surface(surface_path)
-    _prove_surface(surface, stack, delineation.mesh)
-    agreement = measure_agreement(mask, stack.volume.grid, surface.mesh)
+    proof = Proof(len(seg.frames), voxels, voxels * delineation.ct_grid.voxel_ml, offset)
+    if ObjectKind.SURFACE in request.files:
+        surface = read_surface(request.files[ObjectKind.SURFACE][0])
+        _prove_surface(surface, stack, delineation.mesh)
+        proof = _with_surface(proof, mask, surface.mesh, delineation)
+    proven = ProvenMask(mask, seg.dataset)
+    further = {kind.value: PROVERS[kind](request, proven) for kind in request.files if kind in PROVERS}
+    return replace(proof, further=further)
+
+
+def _with_surface(proof: Proof, mask: npt.NDArray[np.bool_], mesh: TriangleMesh, delineation: Delineation) -> Proof:
+    """Mesh and SEG, both as read back, describe one body."""
+    agreement = measure_agreement(mask, delineation.ct_grid, mesh)
     allowed = max(agreement.voxel_diagonal, float(np.linalg.norm(delineation.field.grid.spacing)))
     _prove_agreement(agreement, allowed)
-    _prove_volume(surface.mesh, seg_ml)
-    return Proof(
-        seg_frames=len(seg.frames),
-        seg_voxels=voxels,
-        seg_volume_ml=seg_ml,
-        frame_offset_mm=offset,
-        surface_vertices=len(surface.mesh.vertices),
-        surface_faces=len(surface.mesh.faces),
-        surface_volume_ml=surface.mesh.volume_ml,
+    _prove_volume(mesh, proof.seg_volume_ml)
+    return replace(
+        proof,
+        surface_vertices=len(mesh.vertices),
+        surface_faces=len(mesh.faces),
+        surface_handles=_handles(len(mesh.vertices), len(mesh.faces)),
+        surface_volume_ml=mesh.volume_ml,
         vertex_to_seg_p99_mm=agreement.vertex_to_seg_p99,
         vertex_to_seg_most_mm=agreement.max_vertex_to_seg,
         seg_to_surface_most_mm=agreement.max_seg_to_surface,
         wrong_side_most_mm=agreement.max_wrong_side,
         allowed_mm=allowed,
     )
+
+
+def _handles(vertices: int, faces: int) -> int:
+    """Of a closed surface in one piece, by Euler's formula: each edge belongs to two of the triangles."""
+    edges = faces * 3 // 2
+    return (2 - (vertices - edges + faces)) // 2
 
 
 def _prove_seg(seg: SegObject, stack: CtStack, delineation: Delineation) -> tuple[npt.NDArray[np.bool_], float]:
@@ -67,7 +77,7 @@ def _prove_seg(seg: SegObject, stack: CtStack, delineation: Delineation) -> tupl
         grid.lps_from_voxel, delineation.ct_grid.lps_from_voxel
     ):
         raise ProofError(SEG_NOT_ON_CT, problem="the engine's mask is not on the CT's grid")
-    _prove_same_patient(seg.dataset, stack, SEG_NOT_ON_CT)
+    require_source_images(seg.dataset, stack, SEG_NOT_ON_CT)
     positions = {str(h.SOPInstanceUID): np.array(h.ImagePositionPatient, dtype=float) for h in stack.headers}
     for number, frame in enumerate(seg.frames, start=1):
         if frame.source_uid not in positions:
@@ -86,7 +96,7 @@ def _prove_seg(seg: SegObject, stack: CtStack, delineation: Delineation) -> tupl
 
 def _prove_surface(surface: SurfaceObject, stack: CtStack, mesh: TriangleMesh) -> None:
     """The stored mesh is the engine's, vertex for vertex in float32 and triangle for triangle."""
-    _prove_same_patient(surface.dataset, stack, SURFACE_BROKEN)
+    require_source_images(surface.dataset, stack, SURFACE_BROKEN)
     expected = mesh.vertices.astype(np.float32)
     if expected.shape != surface.mesh.vertices.shape or (expected != surface.mesh.vertices).any():
         raise ProofError(SURFACE_BROKEN, problem="its points are not the engine's")
@@ -114,26 +124,3 @@ def _prove_volume(mesh: TriangleMesh, seg_ml: float) -> None:
 def _limit(distance: float, allowed: float) -> None:
     if distance > allowed:
         raise ProofError(SURFACE_NOT_ON_SEG, distance=distance, allowed=allowed)
-
-
-def _prove_same_patient(dataset: Dataset, stack: CtStack, reason: Reason) -> None:
-    """Patient, study, frame of reference and referenced images are the source's. Facts name attributes, no values."""
-    source = stack.headers[0]
-    keywords = ("StudyInstanceUID", "FrameOfReferenceUID", *PATIENT_AND_STUDY_TYPE_2)
-    changed = [keyword for keyword in keywords if _text(dataset, keyword) != _text(source, keyword)]
-    if changed:
-        raise ProofError(reason, problem=f"{', '.join(changed)} differ from the CT's")
-    series = dataset.get("ReferencedSeriesSequence") or []
-    named = {str(item.ReferencedSOPInstanceUID) for one in series for item in one.ReferencedInstanceSequence}
-    same_series = [str(one.SeriesInstanceUID) for one in series] == [str(source.SeriesInstanceUID)]
-    if not same_series or named != _instance_uids(stack.headers):
-        raise ProofError(reason, problem="ReferencedSeriesSequence does not name the CT's images")
-
-
-def _instance_uids(headers: Iterable[Dataset]) -> set[str]:
-    return {str(header.SOPInstanceUID) for header in headers}
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    return "" if value is None else str(value)

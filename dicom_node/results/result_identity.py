@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dicom_node.settings import ResultSettings
 from dicom_node.values.equipment import AI_MARK, SOFTWARE_VERSION
+from dicom_node.values.object_kinds import OBJECT_KINDS
 from dicom_node.values.results import ObjectKind
 from dissm_engine.delineation import Delineation
 from dissm_engine.findings import Verdict
@@ -42,8 +44,7 @@ class ResultIdentity:
     profile: str
     created_at: datetime
     mark: Verdict
-    seg_series_number: int
-    surface_series_number: int
+    series_numbers: Mapping[ObjectKind, int]
     reasons: tuple[str, ...] = ()
     look_at: str = ""
 
@@ -68,7 +69,7 @@ class ResultIdentity:
         # Numbers and reasons stand in the objects: with others, the same UID would name other bytes.
         shaping = {
             "seg_frames": settings.seg_frames,
-            "series_numbers": [settings.seg_series_number, settings.surface_series_number],
+            "series_numbers": dict(settings.series_numbers),
             "mark": chosen,
             "reasons": reasons,
             "arithmetic": delineation.arithmetic.text(),
@@ -84,8 +85,7 @@ class ResultIdentity:
             profile,
             _utc(created_at),
             chosen,
-            settings.seg_series_number,
-            settings.surface_series_number,
+            settings.series_numbers,
             reasons,
             "" if accepted else next(places, ""),
         )
@@ -94,21 +94,25 @@ class ResultIdentity:
         """SeriesInstanceUID of the one series that holds this kind of object."""
         return self._derived_uid(kind, "series")
 
-    def instance_uid(self, kind: ObjectKind) -> str:
-        """SOPInstanceUID."""
-        return self._derived_uid(kind, "instance")
+    def instance_uid(self, kind: ObjectKind, number: int = 1) -> str:
+        """SOPInstanceUID. number: of the instance in its series, from 1."""
+        return self._derived_uid(kind, "instance" if number == 1 else f"instance {number}")
 
     def dimension_organization_uid(self, kind: ObjectKind) -> str:
         """DimensionOrganizationUID (PS3.3 C.7.6.17), which libraries would draw at random."""
         return self._derived_uid(kind, "dimension organization")
 
+    def named_uid(self, kind: ObjectKind, role: str) -> str:
+        """A UID that an object of this kind needs for something in it, such as what it tracks."""
+        return self._derived_uid(kind, role)
+
     def series_number(self, kind: ObjectKind) -> int:
         """Stable and, by the settings' defaults, far from the source's numbers."""
-        return {ObjectKind.SEG: self.seg_series_number, ObjectKind.SURFACE: self.surface_series_number}[kind]
+        return self.series_numbers[kind]
 
     def series_description(self, kind: ObjectKind) -> str:
         """What a viewer lists: that it is by an AI, what it is, whether to look twice, and where, as far as it fits."""
-        what = {ObjectKind.SEG: "liver segmentation", ObjectKind.SURFACE: "liver surface"}[kind]
+        what = OBJECT_KINDS[kind].description
         warning = {Verdict.ACCEPT: "", Verdict.REVIEW: " REVIEW", Verdict.REJECT: " REJECTED"}[self.mark]
         plain = f"{AI_MARK}{what}{warning}"
         return _first_that_fits(f"{plain} {self.look_at}".rstrip(), plain)

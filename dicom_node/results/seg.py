@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import highdicom
@@ -15,11 +14,10 @@ from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
 from dicom_node.results.result_identity import ResultIdentity
-from dicom_node.settings import ResultSettings
+from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dicom_node.values.results import ObjectKind, WrittenObject
-from dissm_engine.delineation import Delineation
 
 _SOURCE_KEYWORDS = (
     "SOPClassUID",
@@ -39,19 +37,18 @@ _SOURCE_KEYWORDS = (
 )
 
 
-def write_seg(
-    stack: CtStack, delineation: Delineation, identity: ResultIdentity, settings: ResultSettings, path: Path
-) -> WrittenObject:
+def write_seg(given: WriterInput) -> tuple[WrittenObject, ...]:
     """Write the mask [K, J, I] of the CT's grid as one binary segment.
 
     settings.seg_frames: `all` writes a frame for each source slice, `liver` only those that hold liver.
     Frames carry the source's own positions; the stack's order is the mask's order, never the file order.
     """
+    stack, identity = given.stack, given.identity
     step = _step_between_slices(stack)
     # The parts highdicom draws at random or takes from its own clock are replaced: the object can be made again.
     dataset = highdicom.seg.Segmentation(
         source_images=[_geometry_header(header, step) for header in stack.headers],
-        pixel_array=delineation.mask.astype(np.uint8),
+        pixel_array=given.delineation.mask.astype(np.uint8),
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(identity)],
         series_instance_uid=identity.series_uid(ObjectKind.SEG),
@@ -63,7 +60,7 @@ def write_seg(
         software_versions=identity.program_version,
         device_serial_number=identity.bundle_digest[:16],
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=settings.seg_frames == "liver",
+        omit_empty_frames=given.settings.seg_frames == "liver",
         content_label=modules.CONTENT_LABEL,
         content_description=identity.content_description,
         pixel_measures=_pixel_measures(stack.headers[0], step),
@@ -75,7 +72,7 @@ def write_seg(
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
     _fix_dimension_organization(dataset, identity)
-    return save_object(dataset, ObjectKind.SEG, path)
+    return (save_object(dataset, ObjectKind.SEG, given.path(ObjectKind.SEG)),)
 
 
 def _segment(identity: ResultIdentity) -> Any:

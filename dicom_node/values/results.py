@@ -24,6 +24,10 @@ class ObjectKind(StrEnum):
 
     SEG = "seg"
     SURFACE = "surface"
+    CAPTURE = "capture"
+    SR = "sr"
+    RTSTRUCT = "rtstruct"
+    STL = "stl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,11 @@ class WrittenObject:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was measured. Distances in mm, volumes in ml; the surface's numbers are None where none was made."""
+    """What was measured. Distances in mm, volumes in ml; the surface's numbers are None where none was made.
+
+    surface_handles: how many tunnels the closed surface has (its genus); a liver's has none.
+    further: the numbers of the objects of other kinds, by the name of their kind.
+    """
 
     seg_frames: int
     seg_voxels: int
@@ -47,16 +55,20 @@ class Proof:
     frame_offset_mm: float
     surface_vertices: int | None = None
     surface_faces: int | None = None
+    surface_handles: int | None = None
     surface_volume_ml: float | None = None
     vertex_to_seg_p99_mm: float | None = None
     vertex_to_seg_most_mm: float | None = None
     seg_to_surface_most_mm: float | None = None
     wrong_side_most_mm: float | None = None
     allowed_mm: float | None = None
+    further: Mapping[str, Facts] = field(default_factory=dict)
 
     def to_json(self) -> Facts:
         """The numbers for catalogue and audit, rounded to a micrometre or microlitre."""
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        own = asdict(self)
+        del own["further"]
+        return {**_rounded(own), **{kind: _rounded(numbers) for kind, numbers in self.further.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +222,10 @@ class _StoredResults:
     def numbers(self, name: str) -> dict[str, float | None]:
         table = self.table(name)
         return {key: table.number(key) for key in table.content}
+
+
+def _rounded(numbers: Facts) -> Facts:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in numbers.items()}
 
 
 def _finding_records(findings: Findings) -> tuple[FindingRecord, ...]:

@@ -11,9 +11,11 @@ import pydicom
 
 from dicom_node.assemble.volume import read_volume
 from dicom_node.results.proof import prove
+from dicom_node.results.proof_request import ProofRequest
 from dicom_node.results.write import write_results
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
+from dicom_node.values.phase import Phase, PhaseVerdict
 from dicom_node.values.results import Proof, WrittenObject
 from dissm_engine.delineation import Delineation
 from dissm_engine.volume import Volume
@@ -41,7 +43,10 @@ class ResultCase:
         return self.written[1].path
 
     def prove(self) -> Proof:
-        return prove(self.stack, self.delineation, self.seg, self.surface)
+        return prove(self.request())
+
+    def request(self) -> ProofRequest:
+        return ProofRequest(self.stack, self.delineation, ProofRequest.files_of(self.written), phase=Phase.VENOUS)
 
 
 def case_on_disk(folder: Path, volume: Volume, settings: ResultSettings | None = None, **options: Any) -> ResultCase:
@@ -64,7 +69,13 @@ def written_case(
 ) -> ResultCase:
     found = delineation or ellipsoid_delineation(stack.volume.grid)
     written = write_results(
-        stack, found, settings or ResultSettings(), folder, input_digest=INPUT_DIGEST, created_at=CREATED_AT
+        stack,
+        found,
+        settings or ResultSettings(),
+        folder,
+        input_digest=INPUT_DIGEST,
+        created_at=CREATED_AT,
+        phase=PhaseVerdict(Phase.VENOUS, "said by the test"),
     )
     return ResultCase(stack, found, written)
 

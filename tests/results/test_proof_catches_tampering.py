@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from dicom_node.reasons import SEG_NOT_ON_CT, SURFACE_BROKEN, SURFACE_NOT_ON_SEG, ProofError
 from dicom_node.results.proof import prove
 from dicom_node.results.surface.reader import read_surface
+from dicom_node.values.results import ObjectKind
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.surface import OrganSurface
+from dissm_engine.volume import SignedDistance, Volume, axis_aligned_grid
 from tests.builders.analytic import ellipsoid_delineation
 from tests.builders.ct_series import abdomen, oriented
 from tests.builders.result_case import ResultCase, case_in_memory, edited, written_case
@@ -359,7 +362,7 @@ def test_a_mask_that_is_not_on_the_ct_s_grid_is_refused(tmp_path: Path) -> None:
     elsewhere = ellipsoid_delineation(replace(SMALL, lps_from_voxel=aside).grid)
     assert elsewhere.mask.shape == case.delineation.mask.shape
     with pytest.raises(ProofError, match="not on the CT's grid"):
-        prove(case.stack, elsewhere, case.seg, case.surface)
+        prove(replace(case.request(), delineation=elsewhere))
 
 
 def test_the_proof_s_numbers_are_finite_and_within_their_limits(case: ResultCase) -> None:
@@ -371,6 +374,22 @@ def test_the_proof_s_numbers_are_finite_and_within_their_limits(case: ResultCase
 
 
 def test_without_a_surface_the_seg_alone_is_proven(case: ResultCase) -> None:
-    proof = prove(case.stack, case.delineation, case.seg, None)
+    proof = prove(replace(case.request(), files={ObjectKind.SEG: (case.seg,)}))
     assert proof.seg_voxels > 0
     assert proof.surface_vertices is None
+
+
+def test_the_surface_s_handles_are_counted_and_said(tmp_path: Path) -> None:
+    plain = case_in_memory(tmp_path / "plain", SMALL)
+    assert plain.prove().surface_handles == 0
+    assert "without handles" in dcmread(plain.surface).SurfaceSequence[0].SurfaceComments
+    grid = axis_aligned_grid([-40, -40, -40], [40, 40, 40], 2.0)
+    x, y, z = np.moveaxis(grid.points_lps(), -1, 0)
+    ring = SignedDistance((np.hypot(np.hypot(x, y) - 24.0, z) - 9.0).astype(np.float32), grid)
+    torus = OrganSurface.of(ring, grid)
+    volume = Volume(np.zeros(grid.shape, np.int16), grid.lps_from_voxel)
+    stack = case_in_memory(tmp_path / "stack", volume).stack
+    found = replace(ellipsoid_delineation(grid), field=ring, mask=torus.mask, mesh=torus.mesh)
+    case = written_case(tmp_path / "torus", stack, delineation=found)
+    assert case.prove().surface_handles == 1
+    assert "closed, 1 handle" in dcmread(case.surface).SurfaceSequence[0].SurfaceComments

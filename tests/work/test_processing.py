@@ -19,6 +19,7 @@ from dicom_node.processes.case_processing import Engine
 from dicom_node.processes.worker_process import work_once
 from dicom_node.reasons import LEASE_LOST
 from dicom_node.results.surface.reader import read_surface
+from dicom_node.values.object_kinds import PROFILES
 from dicom_node.values.phase import Phase, PhaseVerdict
 from dicom_node.values.results import CaseResults, FindingRecord
 from dissm_engine.delineation import Delineation
@@ -86,6 +87,22 @@ def test_a_case_becomes_proven_objects_with_numbers_in_the_audit(tmp_path: Path,
     assert case.results["bundle"]["name"] == "analytic"
     surface = next(item for item in case.objects if item.kind == "surface")
     assert len(read_surface(intake.settings.node.spool / surface.path).mesh.vertices) == proof["surface_vertices"]
+
+
+def test_a_doubted_case_gets_every_object_of_its_profile_with_numbers_of_each_in_the_audit(
+    tmp_path: Path, images: Path
+) -> None:
+    intake = queued(tmp_path, images, results={"objects": "all"})
+    case = worked(intake, EllipsoidEngine(verdict=Verdict.REVIEW))
+    assert case.state == CaseState.PROVEN, case.reason_code
+    assert {item.kind for item in case.objects} == set(PROFILES["all"])
+    with rows(intake.catalog) as session:
+        facts = audit.last_rows(View(session), 1)[0].facts
+    for kind in ("capture", "sr", "rtstruct", "stl"):
+        assert facts["proof"][kind]
+    captures = [item for item in case.objects if item.kind == "capture"]
+    assert {f"capture-{number + 1}" for number in range(len(captures))} <= set(facts["objects"])
+    assert len({item.sop_instance_uid for item in case.objects}) == len(case.objects)
 
 
 def test_a_result_that_the_engine_rejects_is_held_and_writes_no_object(tmp_path: Path, images: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import highdicom
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SurfaceSegmentationStorage
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
 from dicom_node.results.result_identity import ResultIdentity
+from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.results import ObjectKind, WrittenObject
-from dissm_engine.delineation import Delineation
 from dissm_engine.mesh import TriangleMesh
 
 EMPTY_PRIMITIVES = (
@@ -29,13 +27,13 @@ EMPTY_PRIMITIVES = (
 """Type 2 of the mesh primitives (PS3.3 C.27.4): present, and empty where the mesh is made of triangles."""
 
 
-def write_surface(stack: CtStack, delineation: Delineation, identity: ResultIdentity, path: Path) -> WrittenObject:
+def write_surface(given: WriterInput) -> tuple[WrittenObject, ...]:
     """Write the delineation's mesh, LPS mm, in the frame of reference of the source images."""
+    stack, identity = given.stack, given.identity
     source = stack.headers[0]
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = SurfaceSegmentationStorage
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SURFACE, identity)
     modules.add_dates(dataset, identity)
@@ -44,8 +42,8 @@ def write_surface(stack: CtStack, delineation: Delineation, identity: ResultIden
     dataset.ReferencedSeriesSequence = modules.referenced_series(stack.headers)
     _add_segmentation(dataset, stack, identity)
     dataset.NumberOfSurfaces = 1
-    dataset.SurfaceSequence = [_surface(delineation.mesh)]
-    return save_object(dataset, ObjectKind.SURFACE, path)
+    dataset.SurfaceSequence = [_surface(given.delineation.mesh)]
+    return (save_object(dataset, ObjectKind.SURFACE, given.path(ObjectKind.SURFACE)),)
 
 
 def _add_segmentation(dataset: Dataset, stack: CtStack, identity: ResultIdentity) -> None:
@@ -75,7 +73,7 @@ def _surface(mesh: TriangleMesh) -> Dataset:
     surface.SurfaceNumber = 1
     # Decimation is part of the generation: its vertices are drawn onto the field's zero again.
     surface.SurfaceProcessing = "NO"
-    surface.SurfaceComments = "Zero of the signed distance field from which the mask was made, too"
+    surface.SurfaceComments = f"Zero of the signed distance field from which the mask was made, too; {_topology(mesh)}"
     surface.RecommendedDisplayGrayscaleValue = 0xFFFF
     surface.RecommendedDisplayCIELabValue = list(highdicom.color.CIELabColor.from_rgb(*modules.DISPLAY_RGB).value)
     surface.RecommendedPresentationOpacity = 0.5
@@ -86,6 +84,12 @@ def _surface(mesh: TriangleMesh) -> Dataset:
     surface.SurfacePointsNormalsSequence = [_normals(mesh)]
     surface.SurfaceMeshPrimitivesSequence = [_primitives(mesh)]
     return surface
+
+
+def _topology(mesh: TriangleMesh) -> str:
+    """Whether tunnels run through the closed surface, and how many (its genus)."""
+    handles = 1 - mesh.trimesh.euler_number // 2
+    return f"closed, {handles} handle{'s' * (handles != 1)}" if handles else "closed, without handles"
 
 
 def _points(mesh: TriangleMesh) -> Dataset:
