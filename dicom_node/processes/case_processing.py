@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node.admit.phase_gate import gate_phase
+from dicom_node.assemble.image_content import stack_digest
 from dicom_node.assemble.volume import read_volume
 from dicom_node.catalog.case_results import (
     CaseSource,
@@ -84,14 +85,14 @@ def process_case(work: CaseWork) -> CaseState:
         delineation = _delineate(work, stack)
         phase = gate_phase(stack.headers, delineation.tissue_hu, work.settings.admit)
         doubts = _doubts(source, phase)
-        if not _note_delineation(work, source, delineation, phase):
+        if not _note_delineation(work, source, stack, delineation, phase):
             return CaseState.HELD
         written = write_results(
             stack,
             delineation,
             work.settings.results,
             _results_folder(work),
-            input_digest=source.input_digest,
+            input_digest=stack_digest(stack.content_digests),
             created_at=source.created_at,
             mark=Verdict.REVIEW if doubts else None,
             doubts=doubts,
@@ -161,7 +162,9 @@ def _image_numbers(stack: CtStack) -> tuple[int, ...] | None:
     return numbers if len(set(numbers)) == len(numbers) else None
 
 
-def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, phase: PhaseVerdict) -> bool:
+def _note_delineation(
+    work: CaseWork, source: CaseSource, stack: CtStack, found: Delineation, phase: PhaseVerdict
+) -> bool:
     """Write down what the engine found; False when its result must not leave."""
     rejected = None
     if found.findings.verdict is Verdict.REJECT and not work.settings.results.send_rejected:
@@ -173,11 +176,20 @@ def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, ph
         verdict=_stricter(found.findings.verdict, doubts=bool(doubts)),
         incomplete=source.incomplete,
         results=CaseResults.of(found, phase, doubts),
+        input_digest=stack_digest(stack.content_digests),
+        content_digests=_content_digests(source, stack),
         rejected=rejected,
     )
     with work.recorder.write() as tx:
         note_delineation(tx, work.lease, record)
     return rejected is None
+
+
+def _content_digests(source: CaseSource, stack: CtStack) -> tuple[tuple[int, str], ...]:
+    """By the id of the image; the stack's order is its own."""
+    ids = {instance.sop_instance_uid: instance.id for instance in source.instances}
+    uids = (str(header.SOPInstanceUID) for header in stack.headers)
+    return tuple((ids[uid], digest) for uid, digest in zip(uids, stack.content_digests, strict=True))
 
 
 def _doubts(source: CaseSource, phase: PhaseVerdict) -> tuple[str, ...]:

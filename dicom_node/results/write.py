@@ -30,7 +30,7 @@ def write_results(
 ) -> tuple[WrittenObject, ...]:
     """Write the SEG and, where the settings ask for it, the Surface Segmentation; `prove` them before they leave.
 
-    input_digest: the catalogue's digest of the stack's images. created_at: the audit's time of the case (UTC); the
+    input_digest: SHA-256 (hex) of what the stack's images hold. created_at: the audit's time of the case (UTC); the
     same arguments write the same bytes. mark: REVIEW where the node is less sure than the engine. doubts: why, in
     sentences; they stand in the objects beside the engine's own reasons.
     """
