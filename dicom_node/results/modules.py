@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from datetime import UTC, datetime, timedelta, timezone
 
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
@@ -13,6 +12,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
+from dicom_node.results.object_times import local_time
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dicom_node.values.results import ObjectKind
@@ -32,7 +32,6 @@ PATIENT_AND_STUDY_TYPE_2 = (
 
 PATIENT_AND_STUDY_OPTIONAL = (
     "SpecificCharacterSet",
-    "TimezoneOffsetFromUTC",
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "TypeOfPatientID",
@@ -134,14 +133,6 @@ def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:
         segment.SegmentDescription = identity.segment_description
 
 
-def add_dates(target: Dataset, identity: ResultIdentity) -> None:
-    """Dates of series, content and instance from the audit's clock, in the zone the source declares (else UTC's)."""
-    at = identity.created_at.astimezone(_declared_zone(target))
-    for name in ("Series", "Content", "InstanceCreation"):
-        setattr(target, f"{name}Date", at.strftime("%Y%m%d"))
-        setattr(target, f"{name}Time", at.strftime("%H%M%S.%f"))
-
-
 def add_equipment(target: Dataset, source: Dataset, identity: ResultIdentity) -> None:
     """Who made it (PS3.3 C.7.5.1, C.7.5.2) and who contributed (C.12.1): scanner and node, as IHE AIR asks."""
     target.Manufacturer = MANUFACTURER
@@ -149,7 +140,7 @@ def add_equipment(target: Dataset, source: Dataset, identity: ResultIdentity) ->
     target.DeviceSerialNumber = identity.bundle_digest[:16]
     target.SoftwareVersions = identity.software_versions
     known = list(deepcopy(source.get("ContributingEquipmentSequence", [])))
-    target.ContributingEquipmentSequence = [*known, *_scanner(source), _this_node(identity)]
+    target.ContributingEquipmentSequence = [*known, *_scanner(source), _this_node(source, identity)]
 
 
 def add_frame_of_reference(target: Dataset, source: Dataset) -> None:
@@ -192,21 +183,12 @@ def _scanner(source: Dataset) -> list[Dataset]:
     return [item]
 
 
-def _this_node(identity: ResultIdentity) -> Dataset:
+def _this_node(source: Dataset, identity: ResultIdentity) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.ProcessingEquipment)]
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = MODEL
     item.SoftwareVersions = identity.software_versions
-    item.ContributionDateTime = identity.created_at.strftime("%Y%m%d%H%M%S.%f+0000")
+    item.ContributionDateTime = local_time(source, identity).strftime("%Y%m%d%H%M%S.%f%z")
     item.ContributionDescription = ALGORITHM_NAME
     return item
-
-
-def _declared_zone(target: Dataset) -> timezone:
-    """The zone of the object's own dates; a TimezoneOffsetFromUTC that cannot be read counts as none."""
-    try:
-        declared = datetime.strptime(str(target.get("TimezoneOffsetFromUTC", "+0000")), "%z")
-    except ValueError:
-        return UTC
-    return timezone(declared.utcoffset() or timedelta())

@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
@@ -71,7 +72,7 @@ def write_seg(
     source = stack.headers[0]
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SEG, identity)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, source, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
     _fix_dimension_organization(dataset, identity)

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SurfaceSegmentationStorage
 
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.results import ObjectKind, WrittenObject
@@ -38,7 +39,7 @@ def write_surface(stack: CtStack, delineation: Delineation, identity: ResultIden
     dataset.SOPClassUID = SurfaceSegmentationStorage
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SURFACE, identity)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, source, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
     dataset.ReferencedSeriesSequence = modules.referenced_series(stack.headers)
