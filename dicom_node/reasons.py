@@ -213,6 +213,11 @@ SERIES_INCOMPLETE = Reason(
     "the sender broke off or did not come to an end: images may be missing",
     "compare their number with the source's; an image that comes late makes a new result by itself",
 )
+LOSSY_SOURCE = Reason(
+    "LOSSY_SOURCE",
+    "the images were compressed with loss before they were sent",
+    "compare the outline with the original images: their fine detail is gone here",
+)
 INSTANCE_TOO_LARGE = Reason(
     "INSTANCE_TOO_LARGE",
     "an image has {size_mb} MB, listen.max_instance_mb is {most_mb}",

@@ -109,10 +109,12 @@ def note_proven(
     written: Sequence[WrittenObject],
     proof: Proof,
     empty_in_source: Sequence[str],
+    invalid_in_source: Sequence[str],
 ) -> CaseState:
     """The case's objects lie in the spool and were proven. Raises LeaseLost.
 
-    empty_in_source: required attributes that the source has no value for.
+    empty_in_source: required attributes that the source has no value for. invalid_in_source: copied attributes whose
+    value in the source is against the standard.
     """
     case = held_case(tx, lease)
     end_lease(case)
@@ -141,6 +143,7 @@ def note_proven(
         proof=numbers,
         objects=objects,
         empty_in_source=list(empty_in_source),
+        invalid_in_source=list(invalid_in_source),
     )
     return case.state
 

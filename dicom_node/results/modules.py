@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
-from dicom_node.results.object_times import local_time
+from dicom_node.results.object_times import copy_zone, local_time
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dicom_node.values.results import ObjectKind
@@ -101,6 +101,7 @@ def add_patient_and_study(target: Dataset, source: Dataset) -> None:
             setattr(target, keyword, None)
     for keyword in PATIENT_AND_STUDY_OPTIONAL:
         copy_readable(target, source, keyword)
+    copy_zone(target, source)
 
 
 def copy_readable(target: Dataset, source: Dataset, keyword: str) -> None:
@@ -112,11 +113,6 @@ def copy_readable(target: Dataset, source: Dataset, keyword: str) -> None:
         return
 
 
-def empty_type_2(source: Dataset) -> list[str]:
-    """The attributes every object must have and the source has no value for: nothing is invented for them (C8)."""
-    return [keyword for keyword in PATIENT_AND_STUDY_TYPE_2 if not source.get(keyword)]
-
-
 def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> None:
     """The segmentation series module (PS3.3 C.8.20.1) and the object's own UIDs."""
     target.Modality = "SEG"
@@ -125,6 +121,13 @@ def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> N
     target.SeriesDescription = identity.series_description(kind)
     target.SOPInstanceUID = identity.instance_uid(kind)
     target.InstanceNumber = 1
+
+
+def add_body_part(target: Dataset, source: Dataset) -> None:
+    """BodyPartExamined (PS3.3 C.7.3.1) as the source has it; where it has none, the part that a liver lies in."""
+    copy_readable(target, source, "BodyPartExamined")
+    if not target.get("BodyPartExamined"):
+        target.BodyPartExamined = "ABDOMEN"
 
 
 def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:

@@ -14,31 +14,33 @@ _OFFSET = re.compile(r"([+-])(\d\d)([0-5]\d)")
 _MIN_OFFSET, _MAX_OFFSET = timedelta(hours=-12), timedelta(hours=14)
 
 
-def add_dates(target: Dataset, source: Dataset, identity: ResultIdentity) -> None:
-    """Dates and times of series, content and instance: when the case came, as the source's place tells it.
-
-    Where the source has a TimezoneOffsetFromUTC, it is kept and ours are of that zone. Where it has none, ours are
-    local time of this machine, and none is written: it would give the times copied from the source another meaning.
-    """
+def copy_zone(target: Dataset, source: Dataset) -> None:
+    """Keep the source's TimezoneOffsetFromUTC, by which every time of the object is read; none that is no offset."""
     if zone_of(source) is not None:
         target.TimezoneOffsetFromUTC = str(source.TimezoneOffsetFromUTC).strip()
-    else:
-        target.pop("TimezoneOffsetFromUTC", None)
-    at = local_time(source, identity)
+
+
+def add_dates(target: Dataset, identity: ResultIdentity) -> None:
+    """Dates and times of series, content and instance: when the case came, as the source's place tells it.
+
+    They are of the zone that `copy_zone` kept. Where there was none, they are local time of this machine, and none is
+    written: it would give the times that were copied from the source another meaning.
+    """
+    at = local_time(target, identity)
     for name in ("Series", "Content", "InstanceCreation"):
         setattr(target, f"{name}Date", at.strftime("%Y%m%d"))
         setattr(target, f"{name}Time", at.strftime("%H%M%S.%f"))
 
 
-def local_time(source: Dataset, identity: ResultIdentity) -> datetime:
-    """The time of the objects in the zone that the source declares, else in this machine's at that time."""
-    return identity.created_at.astimezone(zone_of(source))
+def local_time(header: Dataset, identity: ResultIdentity) -> datetime:
+    """The time of the objects in the zone that a header declares, else in this machine's at that time."""
+    return identity.created_at.astimezone(zone_of(header))
 
 
-def zone_of(source: Dataset) -> timezone | None:
+def zone_of(header: Dataset) -> timezone | None:
     """The zone that a header declares; None where there is none or it is no offset that DICOM allows."""
     try:
-        found = _OFFSET.fullmatch(str(source.get("TimezoneOffsetFromUTC") or "").strip())
+        found = _OFFSET.fullmatch(str(header.get("TimezoneOffsetFromUTC") or "").strip())
     except PARSE_ERRORS:
         return None
     if found is None or found.group() == "-0000":

@@ -72,9 +72,10 @@ def write_seg(
     source = stack.headers[0]
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SEG, identity)
-    add_dates(dataset, source, identity)
+    add_dates(dataset, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
+    modules.add_body_part(dataset, source)
     _fix_dimension_organization(dataset, identity)
     return save_object(dataset, ObjectKind.SEG, path)
 

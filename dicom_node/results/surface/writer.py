@@ -39,9 +39,10 @@ def write_surface(stack: CtStack, delineation: Delineation, identity: ResultIden
     dataset.SOPClassUID = SurfaceSegmentationStorage
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SURFACE, identity)
-    add_dates(dataset, source, identity)
+    add_dates(dataset, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
+    modules.add_body_part(dataset, source)
     dataset.ReferencedSeriesSequence = modules.referenced_series(stack.headers)
     _add_segmentation(dataset, stack, identity)
     dataset.NumberOfSurfaces = 1
