@@ -76,5 +76,6 @@ def _values(element: DataElement) -> Iterator[tuple[str, Any]]:
         return
     for value in element.value if isinstance(element.value, MultiValue) else [element.value]:
         if value is not None and value != "":
-            # A number remembers how it was written.
-            yield element.VR, getattr(value, "original_string", None) or value
+            # A number remembers how it was written, and a person's name its bytes, which are not what is judged.
+            written = getattr(value, "original_string", value)
+            yield element.VR, str(value) if isinstance(written, bytes) or element.VR == "PN" else written
