@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,21 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from sqlalchemy import select
 
 from dicom_node.assemble.content_comparison import _compare, compare_waiting
 from dicom_node.assemble.image_content import CONTENT_FIELDS, stack_digest
 from dicom_node.assemble.volume import decode_image, read_volume
 from dicom_node.catalog.comparisons import claim_comparisons, record_comparisons
 from dicom_node.catalog.histories import series_history
-from dicom_node.catalog.tables import Instance
-from dicom_node.processes.worker_process import work_once
+from dicom_node.catalog.tables import AuditRow, Instance
+from dicom_node.processes.worker_process import work_once, work_until_stopped
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
 from tests.builders.intake import Intake
-from tests.builders.senders import audit_facts, instances
+from tests.builders.rows import rows
+from tests.builders.senders import audit_facts, instances, wait_until
 
 BODY = abdomen((60, 16, 18), (20.0, 20.0, 2.5))
 SMALL = Volume(abdomen().hu[:3], abdomen().lps_from_voxel)
@@ -233,3 +236,23 @@ def test_every_field_that_counts_says_why_and_is_an_attribute_of_dicom() -> None
     assert len(keywords) == len(set(keywords))
     assert all(pydicom.datadict.tag_for_keyword(name) for name in keywords)
     assert all(len(field.because) > 10 for field in CONTENT_FIELDS)
+
+
+def test_a_worker_compares_between_cases_without_being_asked(intake: Intake, tmp_path: Path) -> None:
+    take(intake, tmp_path / "first")
+    take(intake, tmp_path / "again", transfer_syntax=RLELossless)
+    stop = threading.Event()
+    arguments = (intake.settings, intake.catalog.acting_as("worker-1"), stop, EllipsoidEngine())
+    worker = threading.Thread(target=work_until_stopped, args=arguments)
+    worker.start()
+    try:
+        wait_until(lambda: uses(intake) == ["in use"] * 3 + ["duplicate"] * 3)
+    finally:
+        stop.set()
+        worker.join(30)
+    assert {row.process for row in audit_rows(intake, "DUPLICATE")} == {"worker-1"}
+
+
+def audit_rows(node: Intake, event: str) -> list[AuditRow]:
+    with rows(node.catalog) as session:
+        return list(session.scalars(select(AuditRow).where(AuditRow.event == event)))
