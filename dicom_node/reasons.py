@@ -191,8 +191,19 @@ DISK_ALMOST_FULL = Reason(
 )
 OTHER_BYTES = Reason(
     "OTHER_BYTES",
-    "an image came again with other content under its old SOP Instance UID",
-    "the first one is used; after the series was refused for it, send it again and the new one takes its place",
+    "an image came again in other bytes under its old SOP Instance UID",
+    "the first one is used, and the content of both is compared; after the series was refused for its bytes, send it "
+    "again and the new one takes its place",
+)
+DUPLICATE_SOP_INSTANCE_UID = Reason(
+    "DUPLICATE_SOP_INSTANCE_UID",
+    "two images that are not the same have one SOP Instance UID: {differs} differ",
+    "the first one is used; look at what made the second one: a changed image needs a UID of its own",
+)
+CONTENT_NOT_COMPARED = Reason(
+    "CONTENT_NOT_COMPARED",
+    "an image came again in other bytes, and what they hold cannot be compared: {problem}",
+    "the first one is used; after the series was refused for its bytes, send it again and the new one takes its place",
 )
 CLASS_MISMATCH = Reason(
     "CLASS_MISMATCH", "an image was refused: {problem}", "the sender's request and data set must name the same object"
@@ -201,6 +212,11 @@ SERIES_INCOMPLETE = Reason(
     "SERIES_INCOMPLETE",
     "the sender broke off or did not come to an end: images may be missing",
     "compare their number with the source's; an image that comes late makes a new result by itself",
+)
+LOSSY_SOURCE = Reason(
+    "LOSSY_SOURCE",
+    "the images were compressed with loss before they were sent",
+    "compare the outline with the original images: their fine detail is gone here",
 )
 INSTANCE_TOO_LARGE = Reason(
     "INSTANCE_TOO_LARGE",

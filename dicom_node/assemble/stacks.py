@@ -17,7 +17,7 @@ from dicom_node.catalog.series import StackDraft, add_stacks, images_of_series, 
 from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS, UnreadableDicomError, unreadable
 from dicom_node.reasons import SERIES_TOO_LARGE, NodeError, RefusalError
 from dicom_node.values.evidence import Evidence, RuleOutcome, StackMeasures
-from dicom_node.values.received import StoredInstance
+from dicom_node.values.received import InstanceUse, StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
 
 MEGABYTE = 1 << 20
@@ -41,15 +41,15 @@ class StackBuilder:
         try:
             return self.drafts(instances)
         except PARSE_ERRORS as problem:
-            used = [one for one in instances if not one.quarantined]
+            used = [one for one in instances if one.use is InstanceUse.IN_USE]
             name = f"{used[0].id} to {used[-1].id}"
             return [_draft("unreadable", used, unreadable(problem, name))]
 
     def drafts(self, instances: Sequence[StoredInstance]) -> list[StackDraft]:
         """Judge the images of one series. Objects that are no CT are kept together by class for admission to refuse."""
-        used = [instance for instance in instances if not instance.quarantined]
-        notes = _quarantine_note(len(instances) - len(used))
-        size = sum(one.size for one in instances) // MEGABYTE
+        used = [instance for instance in instances if instance.use is InstanceUse.IN_USE]
+        notes = _notes_of_other_bytes(instances)
+        size = sum(one.size for one in instances if one.use is not InstanceUse.DUPLICATE) // MEGABYTE
         if size >= self.max_series_mb:
             large = RefusalError(SERIES_TOO_LARGE, size_mb=size, most_mb=self.max_series_mb)
             return [_draft(WHOLE, used, large, notes)]
@@ -95,7 +95,11 @@ def assemble_settled_series(recorder: Recorder, builder: StackBuilder) -> int:
 
 
 def input_digest(instances: Sequence[StoredInstance]) -> str:
-    """SHA-256 (hex) over the sorted (SOP Instance UID, digest) pairs: the same images give the same cases (C8)."""
+    """SHA-256 (hex) over the sorted (SOP Instance UID, digest of the file) pairs: the same files give the same cases.
+
+    Of each image the encoding that came first stays in use, so that nothing has to be decoded to know a case again. The
+    UIDs of results follow from what the images hold (`image_content.stack_digest`), not from this.
+    """
     pairs = sorted((instance.sop_instance_uid, instance.digest) for instance in instances)
     return hashlib.sha256("\n".join(f"{uid} {digest}" for uid, digest in pairs).encode()).hexdigest()
 
@@ -138,8 +142,13 @@ def _geometry_line(geometry: StackGeometry) -> Evidence:
     return Evidence("geometry", RuleOutcome.YES, seen, measures)
 
 
-def _quarantine_note(count: int) -> tuple[Evidence, ...]:
-    if not count:
-        return ()
-    seen = f"{count} images came with two contents, of which one is kept aside and not used"
-    return (Evidence("one content an image", RuleOutcome.UNKNOWN, seen),)
+def _notes_of_other_bytes(instances: Sequence[StoredInstance]) -> tuple[Evidence, ...]:
+    """Duplicates are no doubt about the series: they hold what is in use."""
+    quarantined = sum(one.use is InstanceUse.QUARANTINED for one in instances)
+    waiting = sum(one.use is InstanceUse.WAITING for one in instances)
+    seen = []
+    if quarantined:
+        seen.append(f"{quarantined} images came with two contents, of which one is kept aside and not used")
+    if waiting:
+        seen.append(f"{waiting} images came again in other bytes, which are not compared yet")
+    return (Evidence("one content an image", RuleOutcome.UNKNOWN, "; ".join(seen)),) if seen else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from dicom_node.assemble.geometry import GeometryLimits, check_geometry
+from dicom_node.assemble.image_content import ImageContent, content_of, padding_value
 from dicom_node.assemble.plane import pixel_problem, plane_of, read_to_pixels
 from dicom_node.dicom.header_reading import PARSE_ERRORS, read_image
 from dicom_node.reasons import NOT_HOUNSFIELD, UNREADABLE_PIXELS, RefusalError
@@ -28,6 +30,37 @@ MAX_ABSURD_SHARE = 0.01
 _DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, struct.error)
 
 
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """One image in memory.
+
+    header: its data set, with the pixel data as they are stored.
+    samples: int32 [rows, columns], the sample values of PS3.5 8.1.1.
+    slope, intercept: of the rescale to Hounsfield units. padding: the sample value outside of the scan, if any.
+    """
+
+    header: Dataset
+    samples: npt.NDArray[np.int32]
+    slope: float
+    intercept: float
+    padding: int | None
+
+    def hounsfield(self) -> npt.NDArray[np.int16]:
+        """int16 [rows, columns] HU, rounded; padding and what lies outside the scan becomes air."""
+        hu = self.samples.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+        if self.padding is not None:
+            padding_hu = self.padding * self.slope + self.intercept
+            if not PADDING_LIMITS_HU[0] < padding_hu <= PADDING_LIMITS_HU[1]:
+                hu[self.samples == self.padding] = AIR_HU
+        # Scanners mark the outside of the reconstruction circle by -2000 or -3024.
+        clipped: npt.NDArray[np.int16] = np.rint(np.clip(hu, AIR_HU, MAX_HU)).astype(np.int16)
+        return clipped
+
+    def content(self) -> ImageContent:
+        """What the image holds, whatever it is stored in."""
+        return content_of(self.header, self.samples)
+
+
 def read_volume(paths: Sequence[Path], *, allow_gantry_tilt: bool = False) -> CtStack:
     """Decode the images of one stack, in any order, to one volume.
 
@@ -42,32 +75,41 @@ def read_volume(paths: Sequence[Path], *, allow_gantry_tilt: bool = False) -> Ct
     ]
     geometry = check_geometry(planes, GeometryLimits.consistency_only(allow_gantry_tilt=allow_gantry_tilt))
     hu = np.empty((len(paths), planes[0].rows, planes[0].columns), dtype=np.int16)
+    digests = []
     for k, index in enumerate(geometry.order):
-        hu[k] = hounsfield(paths[index], index)
+        image = decode_image(paths[index], index)
+        hu[k] = image.hounsfield()
+        digests.append(image.content().digest)
     check_hounsfield(hu)
-    return CtStack(Volume(hu, geometry.lps_from_voxel), tuple(read[index][0] for index in geometry.order))
+    headers = tuple(read[index][0] for index in geometry.order)
+    return CtStack(Volume(hu, geometry.lps_from_voxel), headers, tuple(digests))
 
 
 def hounsfield(path: Path, name: object) -> npt.NDArray[np.int16]:
-    """int16 [rows, columns] HU of one image, rounded; padding and what lies outside the scan becomes air.
+    """int16 [rows, columns] HU of one image; see `DecodedImage.hounsfield`. Raises what `decode_image` does."""
+    return decode_image(path, name).hounsfield()
 
-    name: what an error calls the image. Raises RefusalError(UNREADABLE_PIXELS).
+
+def decode_image(path: Path, name: object) -> DecodedImage:
+    """Decode one image.
+
+    Args:
+        path: The file.
+        name: What an error calls the image.
+
+    Raises:
+        RefusalError: UNREADABLE_PIXELS.
     """
     try:
         image = read_image(path)
-        stored = stored_values(image.pixel_array, image.BitsStored, image.HighBit, image.PixelRepresentation == 1)
+        samples = stored_values(image.pixel_array, image.BitsStored, image.HighBit, image.PixelRepresentation == 1)
         slope, intercept = float(image.RescaleSlope), float(image.RescaleIntercept)
-        padding = _padding_value(image)
+        padding = padding_value(image)
     except _DECODE_ERRORS as problem:
         raise RefusalError(UNREADABLE_PIXELS, problem=f"image {name}: {type(problem).__name__}") from problem
-    if stored.shape != (image.Rows, image.Columns):
-        raise RefusalError(UNREADABLE_PIXELS, problem=f"image {name}: shape {stored.shape}")
-    hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    if padding is not None and not PADDING_LIMITS_HU[0] < padding * slope + intercept <= PADDING_LIMITS_HU[1]:
-        hu[stored == padding] = AIR_HU
-    # Scanners mark the outside of the reconstruction circle by -2000 or -3024.
-    clipped: npt.NDArray[np.int16] = np.rint(np.clip(hu, AIR_HU, MAX_HU)).astype(np.int16)
-    return clipped
+    if samples.shape != (image.Rows, image.Columns):
+        raise RefusalError(UNREADABLE_PIXELS, problem=f"image {name}: shape {samples.shape}")
+    return DecodedImage(image, samples, slope, intercept, padding)
 
 
 def stored_values(
@@ -90,12 +132,3 @@ def check_hounsfield(hu: npt.NDArray[np.int16]) -> None:
         raise RefusalError(NOT_HOUNSFIELD, problem=f"{absurd:.0%} of all values exceed {ABSURD_HU}")
     if soft < MIN_SOFT_TISSUE_SHARE:
         raise RefusalError(NOT_HOUNSFIELD, problem=f"{soft:.1%} of all values are soft tissue")
-
-
-def _padding_value(image: Dataset) -> int | None:
-    """PixelPaddingValue as a sample value; the tag's VR (US or SS) is often not that of the pixels."""
-    value = image.get("PixelPaddingValue")
-    if value is None or isinstance(value, bytes | str):
-        return None
-    word = int(value) & 0xFFFF
-    return word - 0x10000 if image.PixelRepresentation == 1 and word >= 0x8000 else word

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from dicom_node.catalog import audit
+from dicom_node.catalog.comparisons import note_contents
 from dicom_node.catalog.database import Transaction, View
 from dicom_node.catalog.leases import end_lease, held_case
 from dicom_node.catalog.series import stored_instance
@@ -33,7 +34,6 @@ class CaseSource:
     """
 
     instances: tuple[StoredInstance, ...]
-    input_digest: str
     created_at: datetime
     incomplete: bool
 
@@ -42,13 +42,16 @@ class CaseSource:
 class DelineationRecord:
     """What is written down as soon as a case is delineated.
 
-    verdict: the stricter one of the engine's and the node's own doubts. rejected: why nothing of it may leave.
+    verdict: the stricter one of the engine's and the node's own doubts. input_digest: SHA-256 (hex) of what the images
+    hold. content_digests: the same of each image, by its id. rejected: why nothing of it may leave.
     """
 
     volume_ml: float
     verdict: Verdict
     incomplete: bool
     results: CaseResults
+    input_digest: str
+    content_digests: tuple[tuple[int, str], ...]
     rejected: RecordedReason | None = None
 
 
@@ -66,7 +69,6 @@ def case_source(view: View, lease: Lease) -> CaseSource:
     case = held_case(view, lease)
     return CaseSource(
         instances=tuple(stored_instance(image.instance) for image in case.stack.images),
-        input_digest=case.stack.input_digest,
         created_at=case.created_at,
         incomplete=case.stack.series.completeness == Completeness.INCOMPLETE,
     )
@@ -76,6 +78,7 @@ def note_delineation(tx: Transaction, lease: Lease, found: DelineationRecord) ->
     """The case is DELINEATED, and HELD at once where its result is rejected. Raises LeaseLost."""
     case = held_case(tx, lease)
     results = found.results
+    note_contents(tx, found.content_digests)
     case.bundle_digest, case.phase, case.verdict = results.bundle_digest, results.phase.phase, found.verdict
     case.volume_ml = found.volume_ml
     case.results = dict(results.to_json())
@@ -90,6 +93,7 @@ def note_delineation(tx: Transaction, lease: Lease, found: DelineationRecord) ->
         phase=results.phase.phase.value,
         incomplete=found.incomplete,
         bundle_digest=results.bundle_digest,
+        input_digest=found.input_digest,
         arithmetic=results.arithmetic,
         seconds=dict(results.seconds),
     )
@@ -105,10 +109,12 @@ def note_proven(
     written: Sequence[WrittenObject],
     proof: Proof,
     empty_in_source: Sequence[str],
+    invalid_in_source: Sequence[str],
 ) -> CaseState:
     """The case's objects lie in the spool and were proven. Raises LeaseLost.
 
-    empty_in_source: required attributes that the source has no value for.
+    empty_in_source: required attributes that the source has no value for. invalid_in_source: copied attributes whose
+    value in the source is against the standard.
     """
     case = held_case(tx, lease)
     end_lease(case)
@@ -138,6 +144,7 @@ def note_proven(
         proof=numbers,
         objects=objects,
         empty_in_source=list(empty_in_source),
+        invalid_in_source=list(invalid_in_source),
     )
     return case.state
 

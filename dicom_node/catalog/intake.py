@@ -25,7 +25,8 @@ from dicom_node.reasons import (
     UNSUPPORTED_SYNTAX,
     NodeError,
 )
-from dicom_node.values.received import InstanceIdentity, SpooledFile, StoreOutcome
+from dicom_node.values.facts import Facts
+from dicom_node.values.received import InstanceIdentity, InstanceUse, SpooledFile, StoreOutcome
 from dissm_engine.json_value import JsonValue
 
 CURED_BY_OTHER_BYTES = {
@@ -65,24 +66,30 @@ def record_instance(
         select(Instance).where(Instance.sop_instance_uid == identity.sop_instance_uid).order_by(Instance.id)
     ).all()
     same = next((one for one in known if one.digest == file.digest), None)
-    used = next((one for one in known if not one.quarantined), None)
+    used = next((one for one in known if one.use is InstanceUse.IN_USE), None)
     fault = _fault_of(session, used, identity) if used is not None and used is not same else None
     if same is not None and fault is None:
-        _note_resent(same, association)
+        _note_resent(same.series, same, association)
         return StoreOutcome.KNOWN
     aside = bool(known) and fault is None
     series = known[0].series if aside else _open_series(tx, identity, calling_ae)
     if used is not None and fault is not None:
-        _set_quarantined(used, True)
+        change_use(used, InstanceUse.QUARANTINED)
+        for duplicate in (one for one in known if one.use is InstanceUse.DUPLICATE):
+            # Of what is no longer in use: it is compared with what takes its place.
+            change_use(duplicate, InstanceUse.WAITING)
+            duplicate.comparisons = 0
         _audit_replacement(tx, series, used, file, fault)
     if same is not None:
-        _set_quarantined(same, False)
+        change_use(same, InstanceUse.IN_USE)
         same.association_id = association_id
         return StoreOutcome.STORED
-    instance = _add_instance(tx, series, identity, file, association_id, quarantined=aside)
+    use = InstanceUse.WAITING if aside else InstanceUse.IN_USE
+    instance = _add_instance(tx, series, identity, file, association_id, use)
     if aside:
-        _audit_quarantine(tx, series, instance)
-        return StoreOutcome.QUARANTINED
+        _note_resent(series, instance, association)
+        _audit_set_aside(tx, series, instance)
+        return StoreOutcome.SET_ASIDE
     return StoreOutcome.STORED
 
 
@@ -108,8 +115,7 @@ def _add_instance(
     identity: InstanceIdentity,
     file: SpooledFile,
     association_id: int | None,
-    *,
-    quarantined: bool,
+    use: InstanceUse,
 ) -> Instance:
     instance = Instance(
         series_id=series.id,
@@ -121,23 +127,28 @@ def _add_instance(
         path=file.path,
         size=file.size,
         received_at=audit.utc_now(),
-        quarantined=quarantined,
+        use=use,
+        comparisons=0,
     )
     tx.session.add(instance)
-    series.stored_bytes += file.size
-    if quarantined:
-        series.quarantined_count += 1
-    else:
-        series.image_count += 1
+    _count(series, use, file.size, 1)
     return instance
 
 
-def _set_quarantined(instance: Instance, quarantined: bool) -> None:
-    """Only for one that is to change: its series counts both kinds."""
-    moved = 1 if quarantined else -1
-    instance.quarantined = quarantined
-    instance.series.quarantined_count += moved
-    instance.series.image_count -= moved
+def change_use(instance: Instance, use: InstanceUse) -> None:
+    """Give an instance another use; its series counts what is in use, what is kept aside, and their bytes."""
+    _count(instance.series, instance.use, instance.size, -1)
+    instance.use = use
+    _count(instance.series, use, instance.size, 1)
+
+
+def _count(series: Series, use: InstanceUse, size: int, number: int) -> None:
+    if use is InstanceUse.IN_USE:
+        series.image_count += number
+    elif use is not InstanceUse.DUPLICATE:
+        series.quarantined_count += number
+    if use is not InstanceUse.DUPLICATE:
+        series.stored_bytes += number * size
 
 
 def _open_series(tx: Transaction, identity: InstanceIdentity, calling_ae: str) -> Series:
@@ -167,9 +178,9 @@ def _open_series(tx: Transaction, identity: InstanceIdentity, calling_ae: str) -
     return series
 
 
-def _audit_quarantine(tx: Transaction, series: Series, instance: Instance) -> None:
+def _audit_set_aside(tx: Transaction, series: Series, instance: Instance) -> None:
     facts: dict[str, JsonValue] = {"sop_instance_uid": instance.sop_instance_uid, "digest": instance.digest}
-    _audit(tx, AuditEvent.IMAGE_QUARANTINED, series, OTHER_BYTES.code, facts)
+    audit_image(tx, AuditEvent.IMAGE_SET_ASIDE, series, OTHER_BYTES.code, facts)
 
 
 def _audit_replacement(tx: Transaction, series: Series, old: Instance, new: SpooledFile, reason_code: str) -> None:
@@ -178,10 +189,11 @@ def _audit_replacement(tx: Transaction, series: Series, old: Instance, new: Spoo
         "old_digest": old.digest,
         "new_digest": new.digest,
     }
-    _audit(tx, AuditEvent.IMAGE_REPLACED, series, reason_code, facts)
+    audit_image(tx, AuditEvent.IMAGE_REPLACED, series, reason_code, facts)
 
 
-def _audit(tx: Transaction, event: AuditEvent, series: Series, reason_code: str, facts: dict[str, JsonValue]) -> None:
+def audit_image(tx: Transaction, event: AuditEvent, series: Series, reason_code: str | None, facts: Facts) -> None:
+    """A row about an image of a series, which stays in its state."""
     audit.append(
         tx,
         event,
@@ -222,11 +234,11 @@ def _fault_of(session: Session, used: Instance, identity: InstanceIdentity) -> s
     return min(codes) if codes else None
 
 
-def _note_resent(instance: Instance, association: Association | None) -> None:
+def _note_resent(series: Series, instance: Instance, association: Association | None) -> None:
     """A sender that begins a series anew is still sending it: the series waits for what has not come yet."""
-    if instance.series.state != SeriesState.RECEIVING:
+    if series.state != SeriesState.RECEIVING:
         return
-    instance.series.last_received_at = audit.utc_now()
+    series.last_received_at = audit.utc_now()
     if association is not None:
         # How the series' sending ended is told by the association that brought it last.
         instance.association_id = association.id

@@ -131,7 +131,8 @@ def stored_instance(row: Instance) -> StoredInstance:
         path=row.path,
         digest=row.digest,
         size=row.size,
-        quarantined=row.quarantined,
+        use=row.use,
+        content_digest=row.content_digest,
     )
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from dicom_node.catalog.states import CaseState, DeliveryState, SeriesState
 from dicom_node.values.phase import Phase
-from dicom_node.values.received import AssociationEnd, Completeness
+from dicom_node.values.received import AssociationEnd, Completeness, InstanceUse
 from dicom_node.values.results import ObjectKind
 from dissm_engine.findings import Verdict
 
@@ -90,8 +90,9 @@ class Series(Table):
     image_count: Mapped[int] = mapped_column(default=0)
     """Images in use, kept up with every image: counting rows would cost more with every one that is there."""
     quarantined_count: Mapped[int] = mapped_column(default=0)
+    """Images with another content under a known UID, and those that wait for the comparison; duplicates are none."""
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Of all its files, also those in quarantine."""
+    """Of all its files but those of duplicates, also of those in quarantine."""
     instances: Mapped[list[Instance]] = relationship(back_populates="series")
     stacks: Mapped[list[Stack]] = relationship(back_populates="series")
 
@@ -113,8 +114,13 @@ class Instance(Table):
     """Relative to the spool; named by our own counter, never by a UID as sent."""
     size: Mapped[int]
     received_at: Mapped[datetime]
-    quarantined: Mapped[bool] = mapped_column(default=False)
-    """Same SOP Instance UID as an earlier one, other bytes: kept, never used."""
+    use: Mapped[InstanceUse] = mapped_column(_stored(InstanceUse), index=True, default=InstanceUse.IN_USE)
+    content_digest: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 (hex) of what it holds, whatever transfer syntax it is stored in; written by whoever decoded it first."""
+    comparisons: Mapped[int] = mapped_column(default=0)
+    """How often its content was begun to be compared; more than once only where a process ended meanwhile."""
+    comparison_until: Mapped[datetime | None]
+    """Until then it is somebody's who compares it."""
     series: Mapped[Series] = relationship(back_populates="instances")
 
 

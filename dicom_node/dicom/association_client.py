@@ -15,6 +15,8 @@ from pynetdicom.events import Event, EventHandlerType
 # pynetdicom makes the names of its SOP classes when it is imported: no type checker sees them.
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicom_node.dicom.implementation import name_implementation
+
 _REJECTED_PERMANENT = 1
 _SYNTAX_OR_CLASS_UNKNOWN = (3, 4)
 """PS3.8 table 9-18: abstract syntax not supported, transfer syntaxes not supported."""
@@ -135,6 +137,7 @@ def associate_for_echo(peer: RemoteEntity) -> ClientAssociation:
 
 
 def _associate(entity: AE, peer: RemoteEntity) -> ClientAssociation:
+    name_implementation(entity)
     entity.acse_timeout = entity.dimse_timeout = peer.timeout_seconds
     entity.network_timeout = entity.connection_timeout = peer.timeout_seconds
     bounded: list[EventHandlerType] = [(evt.EVT_CONN_OPEN, _bound_every_wait)]

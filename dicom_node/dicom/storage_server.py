@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import Any, NamedTuple, Protocol, cast
 from weakref import WeakKeyDictionary
 
+from pydicom.dataset import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -27,11 +28,14 @@ from pynetdicom.pdu_primitives import A_RELEASE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_node.dicom.implementation import name_implementation
 from dicom_node.values.received import AssociationEnd
 
 SUCCESS = 0x0000
 """The status of C-STORE and C-ECHO that says that all is well (PS3.7 annex C)."""
 
+_MAX_COMMENT = 64
+"""Characters of an LO (PS3.5 6.2)."""
 _ABORT_SECONDS = 3.0
 """How long the end of the server waits for aborts to be sent; then the connections are closed without a word."""
 
@@ -70,6 +74,18 @@ class StoreRequest:
     read: Callable[[], bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class StoreAnswer:
+    """The answer to a C-STORE. status: of PS3.4 B.2.3.
+
+    comment: why it was refused, without patient data; what of it is ASCII and fits is sent as ErrorComment (0000,0902),
+    which may have 64 characters. Empty: none is sent.
+    """
+
+    status: int
+    comment: str = ""
+
+
 class StorageHandler(Protocol):
     """What a storage server asks and tells. It is called from a thread for each connection."""
 
@@ -87,8 +103,8 @@ class StorageHandler(Protocol):
     ) -> None:
         """Called when an association stands; refused_sop_classes: sorted UIDs without an accepted context."""
 
-    def on_store(self, connection: Connection, request: StoreRequest) -> int:
-        """Return the status of a C-STORE (PS3.4 B.2.3)."""
+    def on_store(self, connection: Connection, request: StoreRequest) -> StoreAnswer:
+        """Answer a C-STORE."""
 
     def on_ended(self, connection: Connection, ended: AssociationEnd) -> None:
         """Called when a connection is over, perhaps several times: what is said first is right."""
@@ -191,7 +207,7 @@ class StorageServer:
         refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
         self._handler.on_accepted(self._connection(event.assoc), _request_of(event.assoc), tuple(refused))
 
-    def _on_store(self, event: Event) -> int:
+    def _on_store(self, event: Event) -> Dataset:
         request = cast(C_STORE, event.request)
         asked = StoreRequest(
             str(request.AffectedSOPClassUID),
@@ -199,7 +215,13 @@ class StorageServer:
             _size_of(request.DataSet),
             event.encoded_dataset,
         )
-        return self._handler.on_store(self._connection(event.assoc), asked)
+        answer = self._handler.on_store(self._connection(event.assoc), asked)
+        said = Dataset()
+        said.Status = answer.status
+        comment = answer.comment.encode("ascii", "replace").decode().replace("\\", "/")[:_MAX_COMMENT]
+        if comment:
+            said.ErrorComment = comment
+        return said
 
     def _on_release_asked(self, event: Event) -> None:
         # Here and not at EVT_RELEASED: the peer may close the connection first, and that would look like a loss.
@@ -241,6 +263,7 @@ class _FilteredServer(ThreadedAssociationServer):
 
 
 def _configure(entity: AE, options: ServerOptions) -> None:
+    name_implementation(entity)
     entity.maximum_associations = options.max_associations
     entity.maximum_pdu_size = options.max_pdu_bytes
     entity.network_timeout = entity.dimse_timeout = options.idle_seconds

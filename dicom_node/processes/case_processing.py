@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from pydicom.dataset import Dataset
+
 from dicom_node.admit.phase_gate import gate_phase
+from dicom_node.assemble.image_content import stack_digest
 from dicom_node.assemble.volume import read_volume
 from dicom_node.catalog.case_results import (
     CaseSource,
@@ -22,6 +25,7 @@ from dicom_node.catalog.leases import LeaseLost
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.reasons import (
+    LOSSY_SOURCE,
     NO_LIVER,
     RESULT_REJECTED,
     SERIES_INCOMPLETE,
@@ -31,9 +35,9 @@ from dicom_node.reasons import (
     RefusalError,
     kind_and_place,
 )
-from dicom_node.results.modules import empty_type_2
 from dicom_node.results.proof import prove
 from dicom_node.results.proof_request import ProofRequest
+from dicom_node.results.source_values import empty_type_2, invalid_values
 from dicom_node.results.write import write_results
 from dicom_node.settings import Settings
 from dicom_node.values.ct_stack import CtStack
@@ -84,15 +88,15 @@ def process_case(work: CaseWork) -> CaseState:
         stack = _read_stack(work, source)
         delineation = _delineate(work, stack)
         phase = gate_phase(stack.headers, delineation.tissue_hu, work.settings.admit)
-        doubts = _doubts(source, phase)
-        if not _note_delineation(work, source, delineation, phase):
+        doubts = _doubts(source, stack, phase)
+        if not _note_delineation(work, source, stack, delineation, phase):
             return CaseState.HELD
         written = write_results(
             stack,
             delineation,
             work.settings.results,
             _results_folder(work),
-            input_digest=source.input_digest,
+            input_digest=stack_digest(stack.content_digests),
             created_at=source.created_at,
             mark=Verdict.REVIEW if doubts else None,
             doubts=doubts,
@@ -165,18 +169,22 @@ def _image_numbers(stack: CtStack) -> tuple[int, ...] | None:
     return numbers if len(set(numbers)) == len(numbers) else None
 
 
-def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, phase: PhaseVerdict) -> bool:
+def _note_delineation(
+    work: CaseWork, source: CaseSource, stack: CtStack, found: Delineation, phase: PhaseVerdict
+) -> bool:
     """Write down what the engine found; False when its result must not leave."""
     rejected = None
     if found.findings.verdict is Verdict.REJECT and not work.settings.results.send_rejected:
         said = "; ".join(found.findings.reasons) or "no finding is named"
         rejected = RecordedReason(RESULT_REJECTED.code, {"findings": said})
-    doubts = _doubts(source, phase)
+    doubts = _doubts(source, stack, phase)
     record = DelineationRecord(
         volume_ml=found.volume_ml,
         verdict=_stricter(found.findings.verdict, doubts=bool(doubts)),
         incomplete=source.incomplete,
         results=CaseResults.of(found, phase, doubts),
+        input_digest=stack_digest(stack.content_digests),
+        content_digests=_content_digests(source, stack),
         rejected=rejected,
     )
     with work.recorder.write() as tx:
@@ -184,14 +192,31 @@ def _note_delineation(work: CaseWork, source: CaseSource, found: Delineation, ph
     return rejected is None
 
 
-def _doubts(source: CaseSource, phase: PhaseVerdict) -> tuple[str, ...]:
-    """A phase that the engine was not made for, and a series that may lack images, need a look: why, in sentences."""
+def _content_digests(source: CaseSource, stack: CtStack) -> tuple[tuple[int, str], ...]:
+    """By the id of the image; the stack's order is its own."""
+    ids = {instance.sop_instance_uid: instance.id for instance in source.instances}
+    uids = (str(header.SOPInstanceUID) for header in stack.headers)
+    return tuple((ids[uid], digest) for uid, digest in zip(uids, stack.content_digests, strict=True))
+
+
+def _doubts(source: CaseSource, stack: CtStack, phase: PhaseVerdict) -> tuple[str, ...]:
+    """A series that may lack images or detail, and a phase that the engine was not made for, need a look: why."""
     doubts = []
     if source.incomplete:
         doubts.append(f"{SERIES_INCOMPLETE.say()}; {SERIES_INCOMPLETE.cure}")
+    if any(_was_lossy(header) for header in stack.headers):
+        doubts.append(f"{LOSSY_SOURCE.say()}; {LOSSY_SOURCE.cure}")
     if phase.needs_review:
         doubts.append(f"the contrast phase is {phase.phase}, the engine was made for the venous one")
     return tuple(doubts)
+
+
+def _was_lossy(header: Dataset) -> bool:
+    """LossyImageCompression stays 01 whatever the pixels are stored in afterwards (PS3.3 C.7.6.1.1.5)."""
+    try:
+        return str(header.get("LossyImageCompression") or "").strip() == "01"
+    except PARSE_ERRORS:
+        return False
 
 
 def _stricter(engine: Verdict, *, doubts: bool) -> Verdict:
@@ -219,9 +244,11 @@ def _proof_request(
 
 
 def _note_proven(work: CaseWork, stack: CtStack, written: tuple[WrittenObject, ...], proof: Proof) -> CaseState:
+    # Results are copied from the first header.
+    empty, invalid = empty_type_2(stack.headers[0]), invalid_values(stack.headers[0])
+    spool = work.settings.node.spool
     with work.recorder.write() as tx:
-        spool = work.settings.node.spool
-        return note_proven(tx, work.lease, spool, written, proof, empty_type_2(stack.headers[0]))
+        return note_proven(tx, work.lease, spool, written, proof, empty, invalid)
 
 
 def _end(work: CaseWork, event: CaseEvent, reason: RecordedReason) -> CaseState:

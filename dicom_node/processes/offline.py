@@ -19,6 +19,7 @@ import structlog
 
 from dicom_node.admit.admission import admit_stacks
 from dicom_node.assemble.completeness import settle_every_series
+from dicom_node.assemble.content_comparison import compare_waiting
 from dicom_node.assemble.stacks import assemble_settled_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.case_results import proven_objects
@@ -89,6 +90,7 @@ def process_folders(
     recorder = catalog.acting_as(_PROCESS)
     try:
         imports = {str(source): _import(recorder, settings, source) for source in inputs}
+        compare_waiting(recorder, settings.node.spool)
         settle_every_series(recorder)
         assemble_settled_series(recorder, stack_builder(settings))
         admit_stacks(recorder, settings.admit, settings.node.spool)

@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from dicom_node.assemble.content_comparison import compare_waiting
 from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.leases import LeaseLost, abandon_lease, take_lease
 from dicom_node.catalog.states import CaseState
@@ -22,6 +23,8 @@ from dissm_engine.errors import DelineationCancelled
 from dissm_engine.progress import Cancellation
 
 _IDLE_SECONDS = 0.5
+_COMPARE_SECONDS = 10.0
+"""So long a case may have to wait for comparisons."""
 _log = structlog.get_logger()
 
 
@@ -42,8 +45,13 @@ def load_engine(settings: Settings) -> Engine:
 
 
 def work_until_stopped(settings: Settings, recorder: Recorder, stop: threading.Event, engine: Engine) -> None:
-    """Take one case after the other. The case in hand is abandoned, to be queued again, when a stop is asked."""
+    """Take one case after the other. The case in hand is abandoned, to be queued again, when a stop is asked.
+
+    Between two cases images that came again in other bytes are compared: to decode what a stranger sent is the
+    worker's, which may be lost without harm.
+    """
     while not stop.is_set():
+        compare_waiting(recorder, settings.node.spool, asked_to_stop=stop.is_set, max_seconds=_COMPARE_SECONDS)
         if not work_once(settings, recorder, engine, stop, end=_end_this_process):
             stop.wait(_IDLE_SECONDS)
 

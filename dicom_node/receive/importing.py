@@ -37,11 +37,15 @@ class ImportFailedError(NodeError):
 
 @dataclass(frozen=True, slots=True)
 class ImportCounts:
-    """How many files became what. broken: DICOM by its prefix, but not to be parsed, or without its UIDs."""
+    """How many files became what.
+
+    set_aside: other bytes under a known SOP Instance UID. broken: DICOM by its prefix, but not to be parsed, or without
+    its UIDs.
+    """
 
     stored: int = 0
     known: int = 0
-    quarantined: int = 0
+    set_aside: int = 0
     not_dicom: int = 0
     broken: int = 0
 
@@ -69,14 +73,14 @@ def import_folder(recorder: Recorder, spool: Path, source: Path, *, sync: bool =
                 counts = counts.plus(identity)
         # Only now, and in one transaction: half of an input would be delineated as if it were all of it.
         for outcome in store.record_all(taken, CALLING_AE):
-            counts = counts.plus(outcome.value)
+            counts = counts.plus(outcome.name.lower())
     except OSError as problem:
         raise NodeError(STORE_FAILED, problem=type(problem).__name__) from problem
     with recorder.write() as tx:
         reason = NOT_DICOM.code if counts.not_dicom or counts.broken else None
         facts = asdict(counts) | {"count": counts.not_dicom + counts.broken}
         audit.append(tx, AuditEvent.IMPORTED, SubjectKind.NODE, "import", reason_code=reason, facts=facts)
-    if not counts.stored + counts.known + counts.quarantined:
+    if not counts.stored + counts.known + counts.set_aside:
         raise ImportFailedError(NOTHING_TO_IMPORT, source=source)
     return counts
 

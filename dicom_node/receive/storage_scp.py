@@ -19,16 +19,15 @@ from dicom_node.dicom.storage_server import (
     Rejection,
     ServerOptions,
     StorageServer,
+    StoreAnswer,
     StoreRequest,
 )
 from dicom_node.reasons import (
     CANNOT_LISTEN,
     CLASS_MISMATCH,
-    DISK_ALMOST_FULL,
     NOT_AUTHORISED,
     PORT_IN_USE,
     STORE_FAILED,
-    UNREADABLE_HEADER,
     CatalogUnavailableError,
     NodeError,
     RefusalError,
@@ -50,6 +49,7 @@ ACCEPTED_SOP_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT)
 OUT_OF_RESOURCES = 0xA700
 CLASS_DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+_COME_BACK = StoreAnswer(OUT_OF_RESOURCES, "the node takes no images on this association: send again")
 
 _log = structlog.get_logger()
 
@@ -142,28 +142,31 @@ class StorageScp:
         """Close the association's row (StorageHandler)."""
         self._associations.close(connection, ended)
 
-    def on_store(self, connection: Connection, request: StoreRequest) -> int:
+    def on_store(self, connection: Connection, request: StoreRequest) -> StoreAnswer:
         """Answer one C-STORE. An association that this listener does not know or has closed is told to come back."""
         if self._stopping.is_set():
-            return OUT_OF_RESOURCES
+            return _COME_BACK
         try:
             peer = self._associations.peer(connection)
         except KeyError:
-            return OUT_OF_RESOURCES
+            return _COME_BACK
         with peer.turn:
             if peer.ended is not None:
                 # Lost while this waited for its turn: nobody hears the answer, and nobody would close a new row.
-                return OUT_OF_RESOURCES
+                return _COME_BACK
             if request.sop_class_uid not in ACCEPTED_SOP_CLASSES:
                 peer.discarded += 1
-                return SUCCESS
-            status, reason_code = self._store_durably(request, peer)
-            if reason_code is not None:
-                peer.refused.append(reason_code)
-            return status
+                return StoreAnswer(SUCCESS)
+            refusal = self._store_durably(request, peer)
+            if refusal is None:
+                return StoreAnswer(SUCCESS)
+            status, problem = refusal
+            peer.refused.append(problem.reason.code)
+            # The reasons hold no patient data: what is wrong is said in words of ours, never by a value that was sent.
+            return StoreAnswer(status, f"{problem.reason.code}: {problem.reason.say(**problem.facts)}")
 
-    def _store_durably(self, request: StoreRequest, peer: Peer) -> tuple[int, str | None]:
-        """The status, and the reason where it is not Success."""
+    def _store_durably(self, request: StoreRequest, peer: Peer) -> tuple[int, NodeError] | None:
+        """The status and why; None for Success."""
         try:
             self._policy.check_disk()
             # Before the copy that is made of it here.
@@ -173,18 +176,18 @@ class StorageScp:
             _check_request(request, identity)
             self._store.store(content, identity, peer.identity.calling_ae, peer.row_in)
             peer.committed()
-        except AssociationRefusedError:
-            return OUT_OF_RESOURCES, DISK_ALMOST_FULL.code
-        except UnreadableDicomError:
-            return CANNOT_UNDERSTAND, UNREADABLE_HEADER.code
+        except AssociationRefusedError as refusal:
+            return OUT_OF_RESOURCES, refusal
+        except UnreadableDicomError as problem:
+            return CANNOT_UNDERSTAND, problem
         except RefusalError as refusal:
             # Too large: a status that no sender takes for a passing one.
             status = CLASS_DOES_NOT_MATCH if refusal.reason is CLASS_MISMATCH else CANNOT_UNDERSTAND
-            return status, refusal.reason.code
+            return status, refusal
         except (OSError, CatalogUnavailableError) as problem:
             _log.error("an image could not be stored", problem=type(problem).__name__)
-            return OUT_OF_RESOURCES, STORE_FAILED.code
-        return SUCCESS, None
+            return OUT_OF_RESOURCES, NodeError(STORE_FAILED, problem=type(problem).__name__)
+        return None
 
 
 def _server_options(listen: ListenSettings) -> ServerOptions:

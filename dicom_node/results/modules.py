@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from datetime import UTC, datetime, timedelta, timezone
 
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
@@ -13,6 +12,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
+from dicom_node.results.object_times import copy_zone, local_time
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dicom_node.values.object_kinds import OBJECT_KINDS
@@ -33,7 +33,6 @@ PATIENT_AND_STUDY_TYPE_2 = (
 
 PATIENT_AND_STUDY_OPTIONAL = (
     "SpecificCharacterSet",
-    "TimezoneOffsetFromUTC",
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "TypeOfPatientID",
@@ -103,6 +102,7 @@ def add_patient_and_study(target: Dataset, source: Dataset) -> None:
             setattr(target, keyword, None)
     for keyword in PATIENT_AND_STUDY_OPTIONAL:
         copy_readable(target, source, keyword)
+    copy_zone(target, source)
 
 
 def copy_readable(target: Dataset, source: Dataset, keyword: str) -> None:
@@ -112,11 +112,6 @@ def copy_readable(target: Dataset, source: Dataset, keyword: str) -> None:
             target[keyword] = copied_element(source, keyword)
     except PARSE_ERRORS:
         return
-
-
-def empty_type_2(source: Dataset) -> list[str]:
-    """The attributes every object must have and the source has no value for: nothing is invented for them (C8)."""
-    return [keyword for keyword in PATIENT_AND_STUDY_TYPE_2 if not source.get(keyword)]
 
 
 def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity, number: int = 1) -> None:
@@ -130,18 +125,17 @@ def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity, numb
     target.InstanceNumber = number
 
 
+def add_body_part(target: Dataset, source: Dataset) -> None:
+    """BodyPartExamined (PS3.3 C.7.3.1) as the source has it; where it has none, the part that a liver lies in."""
+    copy_readable(target, source, "BodyPartExamined")
+    if not target.get("BodyPartExamined"):
+        target.BodyPartExamined = "ABDOMEN"
+
+
 def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:
     """Why a person should look at the segment and where (PS3.3 C.8.20.4); nothing where it needs no look."""
     if identity.segment_description:
         segment.SegmentDescription = identity.segment_description
-
-
-def add_dates(target: Dataset, identity: ResultIdentity) -> None:
-    """Dates of series, content and instance from the audit's clock, in the zone the source declares (else UTC's)."""
-    at = identity.created_at.astimezone(_declared_zone(target))
-    for name in ("Series", "Content", "InstanceCreation"):
-        setattr(target, f"{name}Date", at.strftime("%Y%m%d"))
-        setattr(target, f"{name}Time", at.strftime("%H%M%S.%f"))
 
 
 def add_equipment(target: Dataset, source: Dataset, identity: ResultIdentity) -> None:
@@ -151,7 +145,7 @@ def add_equipment(target: Dataset, source: Dataset, identity: ResultIdentity) ->
     target.DeviceSerialNumber = identity.bundle_digest[:16]
     target.SoftwareVersions = identity.software_versions
     known = list(deepcopy(source.get("ContributingEquipmentSequence", [])))
-    target.ContributingEquipmentSequence = [*known, *_scanner(source), _this_node(identity)]
+    target.ContributingEquipmentSequence = [*known, *_scanner(source), _this_node(source, identity)]
 
 
 def add_frame_of_reference(target: Dataset, source: Dataset) -> None:
@@ -194,21 +188,12 @@ def _scanner(source: Dataset) -> list[Dataset]:
     return [item]
 
 
-def _this_node(identity: ResultIdentity) -> Dataset:
+def _this_node(source: Dataset, identity: ResultIdentity) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.ProcessingEquipment)]
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = MODEL
     item.SoftwareVersions = identity.software_versions
-    item.ContributionDateTime = identity.created_at.strftime("%Y%m%d%H%M%S.%f+0000")
+    item.ContributionDateTime = local_time(source, identity).strftime("%Y%m%d%H%M%S.%f%z")
     item.ContributionDescription = ALGORITHM_NAME
     return item
-
-
-def _declared_zone(target: Dataset) -> timezone:
-    """The zone of the object's own dates; a TimezoneOffsetFromUTC that cannot be read counts as none."""
-    try:
-        declared = datetime.strptime(str(target.get("TimezoneOffsetFromUTC", "+0000")), "%z")
-    except ValueError:
-        return UTC
-    return timezone(declared.utcoffset() or timedelta())

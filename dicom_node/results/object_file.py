@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import UID
 
+from dicom_node.values.equipment import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.values.results import ObjectKind, WrittenObject
 from dissm_engine.atomic_file import open_atomic
 
@@ -16,6 +18,8 @@ def save_object(dataset: Dataset, kind: ObjectKind, path: Path) -> WrittenObject
 
     The file is readable by the service's user only (C10).
     """
+    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    dataset.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     with open_atomic(path, mode=0o600) as stream:
         dataset.save_as(stream, enforce_file_format=True)
         stream.seek(0)

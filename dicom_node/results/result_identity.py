@@ -26,7 +26,7 @@ _NOT_FOR_DIAGNOSIS = "AI, not for primary diagnosis"
 class ResultIdentity:
     """Everything an object's UIDs, numbers and descriptions are made from: the same inputs give the same object.
 
-    input_digest: SHA-256 over the sorted (SOP Instance UID, digest) pairs of the source images.
+    input_digest: SHA-256 over what the source images hold, whatever transfer syntax they came in.
     arithmetic: what the delineation's bits depend on beside images and bundle (`Arithmetic.text`).
     profile: canonical JSON of the settings that shape the objects, of the mark and of the arithmetic.
     created_at: the audit's time of the case, UTC; it dates the objects and is no part of their UIDs.

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.results import ObjectKind, WrittenObject
 from dissm_engine.mesh import TriangleMesh
@@ -32,7 +33,7 @@ def write_rtstruct(given: WriterInput) -> tuple[WrittenObject, ...]:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.RTSTRUCT, identity)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
     dataset.OperatorsName = None

@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.dicom.header_reading import PARSE_ERRORS
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.ct_stack import CtStack
@@ -68,9 +69,10 @@ def write_seg(given: WriterInput) -> tuple[WrittenObject, ...]:
     source = stack.headers[0]
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SEG, identity)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
+    modules.add_body_part(dataset, source)
     _fix_dimension_organization(dataset, identity)
     return (save_object(dataset, ObjectKind.SEG, given.path(ObjectKind.SEG)),)
 

@@ -12,6 +12,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_numbers import ResultNumbers
 from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.equipment import MANUFACTURER, MODEL
@@ -55,7 +56,7 @@ def write_sr(given: WriterInput) -> tuple[WrittenObject, ...]:
     )
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SR, identity)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, identity)
     modules.add_equipment(dataset, source, identity)
     return (save_object(dataset, ObjectKind.SR, given.path(ObjectKind.SR)),)
 

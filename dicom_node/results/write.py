@@ -55,7 +55,7 @@ def write_results(
         delineation: What the engine found in it.
         settings: How objects are written.
         folder: Where; made where it is missing.
-        input_digest: The catalogue's digest of the stack's images.
+        input_digest: SHA-256 (hex) of what the stack's images hold.
         created_at: The audit's time of the case (UTC); the same arguments write the same bytes.
         mark: REVIEW where the node is less sure than the engine.
         doubts: Why, in sentences; they stand in the objects beside the engine's own reasons.

@@ -23,14 +23,31 @@ class Completeness(StrEnum):
     INCOMPLETE = "incomplete"
 
 
+class InstanceUse(StrEnum):
+    """What a stored instance is good for. At most one instance of a SOP Instance UID is in use.
+
+    WAITING becomes DUPLICATE or QUARANTINED by the comparison of contents; each of them may become IN_USE where the
+    one in use was refused for its bytes and the same bytes come again, and the refused one is then QUARANTINED.
+    """
+
+    IN_USE = "in use"
+    WAITING = "waiting"
+    """Other bytes under a known SOP Instance UID: kept aside, and their content is not compared yet."""
+    DUPLICATE = "duplicate"
+    """The same content as the one in use, stored otherwise."""
+    QUARANTINED = "quarantined"
+    """Another content than the one in use, or one that cannot be compared: kept, never used."""
+
+
 class StoreOutcome(StrEnum):
     """What became of an instance."""
 
     STORED = "stored"
     KNOWN = "known"
     """The same bytes were here already."""
-    QUARANTINED = "quarantined"
-    """Other bytes under a known SOP Instance UID: kept aside, the first stays, unless it was refused for its bytes."""
+    SET_ASIDE = "set aside"
+    """Other bytes under a known SOP Instance UID: the first stays, unless it was refused for its bytes; whether they
+    hold another content is found out later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +109,11 @@ class ReceivingSeries:
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """An image in the spool. path: relative to the spool. digest: SHA-256 (hex) of the file."""
+    """An image in the spool.
+
+    path: relative to the spool. digest: SHA-256 (hex) of the file. content_digest: of what it holds, whatever transfer
+    syntax it is stored in; None where nobody needed it yet.
+    """
 
     id: int
     sop_instance_uid: str
@@ -100,4 +121,5 @@ class StoredInstance:
     path: str
     digest: str
     size: int
-    quarantined: bool
+    use: InstanceUse
+    content_digest: str | None = None

@@ -14,6 +14,7 @@ from dicom_node.assemble.completeness import settle_quiet_series
 from dicom_node.catalog import audit
 from dicom_node.catalog.states import SeriesState
 from dicom_node.catalog.tables import Association, Series
+from dicom_node.values.received import InstanceUse
 from dissm_engine.volume import Volume
 from tests.builders.ct_series import abdomen, rearranged, write_ct_series
 from tests.builders.intake import Intake
@@ -208,7 +209,7 @@ def receiving(intake: Intake, quiet_for: float, since: float = 0.0, ended: str |
                 path="x",
                 size=1,
                 received_at=now,
-                quarantined=False,
+                use=InstanceUse.IN_USE,
             )
         )
 

@@ -141,8 +141,8 @@ def test_the_images_of_every_stack_keep_their_order(file: Path) -> None:
 
 def test_every_series_knows_its_images_and_bytes(catalog: Catalog) -> None:
     counted = (
-        "SELECT series_instance_uid, (SELECT count(*) FROM instances i WHERE i.series_id = s.id AND NOT quarantined),"
-        " (SELECT count(*) FROM instances i WHERE i.series_id = s.id AND quarantined),"
+        "SELECT series_instance_uid, (SELECT count(*) FROM instances i WHERE i.series_id = s.id AND use = 'in use'),"
+        " (SELECT count(*) FROM instances i WHERE i.series_id = s.id AND use = 'waiting'),"
         " (SELECT sum(size) FROM instances i WHERE i.series_id = s.id) FROM series s"
     )
     found = query(sqlite_file(catalog.url), counted)

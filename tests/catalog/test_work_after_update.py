@@ -33,7 +33,7 @@ from dicom_node.catalog.transitions import ForbiddenTransition
 from dicom_node.catalog.verify import anchor_head, read_anchor, verify
 from dicom_node.reasons import CatalogError
 from dicom_node.values.lease import Lease
-from dicom_node.values.received import AssociationEnd, InstanceIdentity, SpooledFile, StoreOutcome
+from dicom_node.values.received import AssociationEnd, InstanceIdentity, InstanceUse, SpooledFile, StoreOutcome
 from dicom_node.work.lost_cases import requeue_lost_cases
 from dicom_node.work.process_identity import this_process
 from tests.builders import release_0_3_0
@@ -170,7 +170,7 @@ def test_every_queued_case_finds_its_images_in_the_order_of_the_slices(recorder:
         sources = {lease.case_id: case_source(view, lease) for lease in leases}
     assert all(source.instances for source in sources.values())
     # What was put aside, or refused before its cure came, is not used.
-    assert not any(image.quarantined for source in sources.values() for image in source.instances)
+    assert not any(image.use is not InstanceUse.IN_USE for source in sources.values() for image in source.instances)
 
 
 def test_the_worker_that_lives_keeps_its_case(recorder: Recorder) -> None:

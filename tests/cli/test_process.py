@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import stat
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.catalog.database import View, open_existing
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.verify import read_anchor, verify
 from dicom_node.processes.offline import OfflineReport, process_folders
+from dicom_node.processes.worker_process import work_once
 from dicom_node.receive.importing import ImportCounts
 from dicom_node.settings import Settings
 from dicom_node.values.case_history import CaseRecord
@@ -20,7 +23,9 @@ from dissm_engine.progress import Cancellation, Progress, no_progress
 from dissm_engine.volume import Volume
 from tests.builders.analytic import EllipsoidEngine
 from tests.builders.ct_series import abdomen, write_ct_series
+from tests.builders.intake import Intake, running_listener
 from tests.builders.rows import rows
+from tests.builders.senders import storescu
 from tests.work.engines import load_quick, load_rejecting
 
 
@@ -33,6 +38,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         write_ct_series(folder, abdomen(), name=name, study=name, series_description="Abdomen portal venous")
         folders.append(folder)
     return folders
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Intake]:
+    """A node that listens."""
+    opened = Intake(tmp_path / "node")
+    with running_listener(opened.settings, opened.catalog):
+        yield opened
+    opened.close()
 
 
 def silently(_cases: Sequence[CaseRecord]) -> None:
@@ -150,3 +164,40 @@ def test_an_engine_that_cannot_be_loaded_ends_the_run(tmp_path: Path, folders: l
         process_folders(folders[:1], tmp_path, Settings(), load=load, watch=silently)
     again = process_folders(folders[:1], tmp_path, Settings(), load=load_quick, watch=silently)
     assert states(again) == [CaseState.PROVEN]
+
+
+def test_process_and_a_node_give_the_same_uids_for_one_ct_in_any_transfer_syntax(tmp_path: Path, node: Intake) -> None:
+    """The node takes it by network in implicit VR, with the texts that a PACS changed."""
+    found = set()
+    for syntax in (ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless):
+        folder, out = tmp_path / f"ct {syntax}", tmp_path / f"out {syntax}"
+        write_ct_series(folder, abdomen(), transfer_syntax=syntax)
+        report = process_folders([folder], out, Settings(), load=load_quick, watch=silently)
+        found.add(result_uids(out, report.cases[0].id))
+    coerced = {"PatientName": "DOE^JANE", "PatientID": "MASTER-7", "StudyDescription": "CT ABDOMEN"}
+    write_ct_series(tmp_path / "sent", abdomen(), transfer_syntax=ImplicitVRLittleEndian, attributes=coerced)
+    assert storescu(node, tmp_path / "sent") == 0
+    node.decide()
+    (case,) = node.cases()
+    assert work_once(node.settings, node.catalog.acting_as("worker-1"), load_quick(node.settings))
+    found.add(result_uids(node.settings.node.spool / "results", f"{case.id}/1"))
+    assert len(found) == 1
+
+
+def test_a_folder_that_holds_one_ct_in_two_encodings_makes_the_result_of_one(tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "ct" / "a", abdomen())
+    write_ct_series(tmp_path / "ct" / "b", abdomen(), transfer_syntax=RLELossless)
+    write_ct_series(tmp_path / "one", abdomen())
+    both = process_folders([tmp_path / "ct"], tmp_path / "out", Settings(), load=load_quick, watch=silently)
+    one = process_folders([tmp_path / "one"], tmp_path / "out one", Settings(), load=load_quick, watch=silently)
+    counts = both.imports[str(tmp_path / "ct")]
+    assert isinstance(counts, ImportCounts)
+    assert (counts.stored, counts.set_aside) == (60, 60)
+    assert both.series[0].series.quarantined == 0
+    assert result_uids(tmp_path / "out", both.cases[0].id) == result_uids(tmp_path / "out one", one.cases[0].id)
+
+
+def result_uids(out: Path, case: str) -> tuple[str, ...]:
+    """Of series and objects."""
+    read = [pydicom.dcmread(out / case / f"{kind}.dcm", stop_before_pixels=True) for kind in ("seg", "surface")]
+    return tuple(str(uid) for one in read for uid in (one.SeriesInstanceUID, one.SOPInstanceUID))

@@ -101,15 +101,15 @@ def test_the_same_series_twice_is_success_and_stored_once(node: Intake, tmp_path
     assert len(list((node.settings.node.spool / "instances").rglob("*.dcm"))) == 24
 
 
-def test_other_bytes_under_a_known_uid_are_success_and_quarantined(node: Intake, tmp_path: Path) -> None:
+def test_other_bytes_under_a_known_uid_are_success_and_wait_for_their_comparison(node: Intake, tmp_path: Path) -> None:
     path = write_ct_series(tmp_path, Volume(BODY.hu[:1], BODY.lps_from_voxel))[0]
     image = pydicom.dcmread(path)
     with association(node) as connection:
         assert connection.send_c_store(image).Status == 0
         image.PixelData = bytes(len(image.PixelData))
         assert connection.send_c_store(image).Status == 0
-    assert [row.quarantined for row in instances(node)] == [False, True]
-    assert len(audit_facts(node, "QUARANTINED")) == 1
+    assert [row.use.value for row in instances(node)] == ["in use", "waiting"]
+    assert len(audit_facts(node, "SET_ASIDE")) == 1
 
 
 def test_success_is_sent_only_after_the_row_is_committed(node: Intake, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_two_senders_at_once_lose_nothing(node: Intake, tmp_path: Path) -> None:
     senders = [subprocess.Popen([*command, tmp_path / name]) for name in ("one", "two", "one")]
     assert [sender.wait(timeout=120) for sender in senders] == [0, 0, 0]
     assert len(instances(node)) == 48
-    assert not any(row.quarantined for row in instances(node))
+    assert {row.use.value for row in instances(node)} == {"in use"}
 
 
 def test_the_same_bytes_are_the_same_file_and_an_interrupted_write_leaves_none(tmp_path: Path) -> None:

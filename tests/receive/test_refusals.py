@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -198,4 +199,42 @@ def test_a_disk_that_fills_up_within_an_association_answers_out_of_resources(
 
 
 class _Full:
+    free = 0
+
+
+def test_a_refused_image_is_told_why_in_64_characters_without_a_value_that_was_sent(
+    node: Intake, tmp_path: Path
+) -> None:
+    image = pydicom.dcmread(write_ct_series(tmp_path / "ct", Volume(BODY.hu[:1], BODY.lps_from_voxel))[0])
+    image.PatientName, image.SeriesInstanceUID = "Secret^Name", ""
+    image["SOPInstanceUID"].value = "1.2.x"
+    no_data_set = raw_store_bytes(node, b"\xff" * 500, "1.2.3.4")
+    for answer, said in (
+        (raw_store(node, image), "CLASS_MISMATCH: an image was refused: SOPInstanceUID is no UID"),
+        (no_data_set, "CLASS_MISMATCH: an image was refused: SOPClassUID is missing"),
+    ):
+        assert answer.Status == 0xA900
+        assert answer.ErrorComment == said
+        assert len(answer.ErrorComment) <= 64
+        assert "Secret" not in answer.ErrorComment
+
+
+def test_a_full_disk_and_an_image_that_is_too_large_say_so_to_their_sender(tmp_path: Path) -> None:
+    image = pydicom.dcmread(write_ct_series(tmp_path / "ct", Volume(BODY.hu[:1], BODY.lps_from_voxel))[0])
+    large = deepcopy(image)
+    large.PixelData = bytes(2 << 20)
+    intake = Intake(tmp_path / "node", listen={"max_instance_mb": 1})
+    with running_listener(intake.settings, intake.catalog), association(intake) as connection:
+        assert connection.send_c_store(image).get("ErrorComment") is None
+        answer = connection.send_c_store(large)
+        assert (answer.Status, str(answer.ErrorComment)[:19]) == (0xC000, "INSTANCE_TOO_LARGE:")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dicom_node.receive.association_policy.shutil.disk_usage", lambda _path: _NoSpace())
+            answer = connection.send_c_store(image)
+        assert answer.Status == 0xA700
+        assert str(answer.ErrorComment).startswith("DISK_ALMOST_FULL: 0 MB are free")
+    intake.close()
+
+
+class _NoSpace:
     free = 0

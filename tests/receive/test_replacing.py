@@ -10,6 +10,7 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
+from dicom_node.assemble.content_comparison import compare_waiting
 from dicom_node.catalog.tables import AuditRow
 from dicom_node.processes.worker_process import work_once
 from tests.builders.analytic import EllipsoidEngine
@@ -89,14 +90,18 @@ def test_pixels_that_only_the_worker_found_unreadable_are_replaced_too(intake: I
 def test_what_was_admitted_or_refused_for_another_reason_is_not_replaced(intake: Intake, tmp_path: Path) -> None:
     part = {"BodyPartExamined": "HEAD"}
     write_ct_series(tmp_path / "good", BODY)
-    write_ct_series(tmp_path / "good_again", BODY, attributes={"KVP": "100"})
+    write_ct_series(tmp_path / "good_again", BODY, attributes={"RescaleIntercept": "-1025"})
     write_ct_series(tmp_path / "head", BODY, name="head", study="head", attributes=part)
-    write_ct_series(tmp_path / "head_again", BODY, name="head", study="head", attributes=part | {"KVP": "100"})
+    write_ct_series(
+        tmp_path / "head_again", BODY, name="head", study="head", attributes=part | {"RescaleIntercept": "-1025"}
+    )
     assert outcome(intake, tmp_path / "good") == ["ADMITTED"]
     assert outcome(intake, tmp_path / "head") == ["ADMITTED", "OTHER_BODY_PART"]
     intake.decide(tmp_path / "good_again")
     intake.decide(tmp_path / "head_again")
     assert [series.revision for series in intake.series()] == [1, 1]
+    assert intake.events("series").count("SET_ASIDE") == 120
+    compare_waiting(intake.catalog.acting_as("worker-1"), intake.settings.node.spool)
     assert intake.events("series").count("QUARANTINED") == 120
 
 

@@ -355,17 +355,6 @@ def test_the_weights_digest_and_the_arithmetic_are_in_both_objects_in_the_same_w
     assert said == {f"bundle_sha256={found.bundle_digest},arithmetic={found.arithmetic.text()}"}
 
 
-@pytest.mark.parametrize(
-    ("zone", "clock"), [(None, "050607.890000"), ("+0200", "070607.890000"), ("x", "050607.890000")]
-)
-def test_times_are_the_audit_s_in_the_zone_the_source_declares(tmp_path: Path, zone: str | None, clock: str) -> None:
-    with pydicom.config.disable_value_validation():
-        case = case_in_memory(tmp_path, SMALL, attributes={"TimezoneOffsetFromUTC": zone})
-    for dataset in both(case):
-        assert dataset.InstanceCreationDate == CREATED_AT.strftime("%Y%m%d")
-        assert dataset.InstanceCreationTime == dataset.ContentTime == dataset.SeriesTime == clock
-
-
 def test_a_failing_disk_leaves_the_old_object_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = case_in_memory(tmp_path, SMALL)
     before = case.seg.read_bytes()

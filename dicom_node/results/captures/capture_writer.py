@@ -19,6 +19,7 @@ from dicom_node.results.captures.canvas import NOT_FOR_DIAGNOSIS, Rgb
 from dicom_node.results.captures.cover_page import CoverTexts, draw_cover, mm_per_pixel
 from dicom_node.results.captures.slice_page import SliceTexts, draw_slice, enlargement
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_identity import SHORT_TEXT
 from dicom_node.results.result_numbers import ResultNumbers
 from dicom_node.results.writer_input import WriterInput
@@ -129,7 +130,8 @@ def _save(given: WriterInput, number: int, pixels: Rgb, specific: Dataset) -> Wr
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.CAPTURE, identity, number)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, identity)
+    modules.add_body_part(dataset, source)
     modules.add_equipment(dataset, source, identity)
     dataset.update(specific)
     dataset.ConversionType = "WSD"

@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
+from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.ct_stack import CtStack
@@ -36,9 +37,10 @@ def write_surface(given: WriterInput) -> tuple[WrittenObject, ...]:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     modules.add_patient_and_study(dataset, source)
     modules.add_series(dataset, ObjectKind.SURFACE, identity)
-    modules.add_dates(dataset, identity)
+    add_dates(dataset, identity)
     modules.add_equipment(dataset, source, identity)
     modules.add_frame_of_reference(dataset, source)
+    modules.add_body_part(dataset, source)
     dataset.ReferencedSeriesSequence = modules.referenced_series(stack.headers)
     _add_segmentation(dataset, stack, identity)
     dataset.NumberOfSurfaces = 1
