@@ -277,6 +277,11 @@ NOTHING_SENT = Reason(
     "nothing was sent: no destination wants {kinds}",
     "correct the destinations, then dissm-node retry: what was proven is sent then",
 )
+OUTRANKED = Reason(
+    "OUTRANKED",
+    "the result of a better series of the study took its place: {chosen}",
+    "dissm-node show tells what was sent and must be deleted, and where",
+)
 OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
 
 ALL_REASONS: Mapping[str, Reason] = all_reasons()

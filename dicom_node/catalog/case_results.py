@@ -150,10 +150,10 @@ def end_case(tx: Transaction, lease: Lease, event: CaseEvent, reason: RecordedRe
 
 
 def proven_objects(view: View) -> list[ProvenObject]:
-    """The objects of the latest attempt of every case that is proven and goes nowhere."""
+    """The objects of the latest attempt of every case whose result is current and goes nowhere."""
     rows = view.session.execute(
         select(Case.id, ResultObject.kind, ResultObject.path)
         .join(ResultObject, ResultObject.case_id == Case.id)
-        .where(Case.state == CaseState.PROVEN, ResultObject.attempt == Case.attempt)
+        .where(Case.state == CaseState.PROVEN, Case.current, ResultObject.attempt == Case.attempt)
     )
     return [ProvenObject(*row) for row in rows]

@@ -71,14 +71,14 @@ class DeliveryProgress:
 
 
 def proven_cases(view: View) -> list[str]:
-    """Ids of the cases whose objects have no deliveries yet."""
-    return list(view.session.scalars(select(Case.id).where(Case.state == CaseState.PROVEN)))
+    """Ids of the cases whose result is current and whose objects have no deliveries yet."""
+    return list(view.session.scalars(select(Case.id).where(Case.state == CaseState.PROVEN, Case.current)))
 
 
 def queue_for_delivery(tx: Transaction, case_id: str, wanted: Sequence[WantedObjects]) -> None:
     """Give a PROVEN case its deliveries; rows, state and audit share the transaction. Others are left alone."""
     case = tx.session.get_one(Case, case_id)
-    if case.state != CaseState.PROVEN:
+    if case.state != CaseState.PROVEN or not case.current:
         return
     objects = tx.session.scalars(_objects_of(case)).all()
     now = audit.utc_now()

@@ -78,7 +78,7 @@ class Jobs:
         settings, spool = self._settings, self._settings.node.spool
         settle_quiet_series(self._recorder, settings.assemble)
         assemble_settled_series(self._recorder, stack_builder(settings))
-        admit_stacks(self._recorder, settings.admit, spool)
+        admit_stacks(self._recorder, settings.admit, spool, wait=settings.assemble)
 
     def requeue_lost(self) -> None:
         """Cases whose worker is gone are queued again or parked."""
