@@ -268,6 +268,10 @@ SURFACE_NOT_ON_SEG = Reason(
     "SURFACE_NOT_ON_SEG", "mesh and SEG differ by {distance:.2f} mm (allowed {allowed:.2f} mm)", "report this"
 )
 
+REJECTION_NOTE_WRONG = Reason(
+    "REJECTION_NOTE_WRONG", "the rejection note read back is not what it must be: {problem}", "report this"
+)
+
 # Delivery
 DELIVERY_REFUSED = Reason(
     "DELIVERY_REFUSED", "destination {destination} refused for good: {problem}", "fix it there, then dissm-node retry"

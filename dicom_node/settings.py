@@ -269,11 +269,13 @@ class ResultSettings(Section):
     send_rejected: bool = False
     seg_series_number: SeriesNumber = 9101
     surface_series_number: SeriesNumber = 9102
+    rejection_note_series_number: SeriesNumber = 9199
 
     @model_validator(mode="after")
     def _numbers_differ(self) -> Self:
-        if self.seg_series_number == self.surface_series_number:
-            raise ValueError("seg_series_number and surface_series_number are equal")
+        numbers = (self.seg_series_number, self.surface_series_number, self.rejection_note_series_number)
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("two of the series numbers are equal")
         return self
 
 
@@ -291,6 +293,9 @@ class Destination(Section):
     port: Port
     calling_ae_title: AeTitle = "DISSM"
     objects: tuple[Literal["seg", "surface"], ...] = ("seg", "surface")
+    replaced_results: Literal["leave", "key-object"] = "leave"
+    """What is done about a result there once a newer one has arrived: nothing (a person deletes it), or a rejection
+    note is sent."""
     timeout_seconds: float = Field(30, gt=0)
     first_retry_seconds: float = Field(10, gt=0)
     max_retry_seconds: float = Field(1800, gt=0)

@@ -95,6 +95,7 @@ def process_case(work: CaseWork) -> CaseState:
             created_at=source.created_at,
             mark=Verdict.REVIEW if doubts else None,
             doubts=doubts,
+            revision=source.revision,
         )
         return _note_proven(work, stack, written, _prove(stack, delineation, written))
     except (LeaseLost, DelineationCancelled):
@@ -117,7 +118,7 @@ def fail_case(work: CaseWork, problem: Exception) -> CaseState:
 
 def _source(work: CaseWork) -> CaseSource:
     with work.recorder.read() as view:
-        return case_source(view, work.lease)
+        return case_source(view, work.lease, process_all=work.settings.admit.process_all)
 
 
 def _read_stack(work: CaseWork, source: CaseSource) -> CtStack:

@@ -13,9 +13,9 @@ from pydicom.sr.coding import Code
 
 from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
-from dicom_node.results.result_identity import ResultIdentity
+from dicom_node.results.result_identity import NoteIdentity, ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
-from dicom_node.values.results import ObjectKind
+from dicom_node.values.results import ObjectKind, Revision
 
 PATIENT_AND_STUDY_TYPE_2 = (
     "PatientName",
@@ -125,7 +125,25 @@ def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity) -> N
     target.SeriesNumber = identity.series_number(kind)
     target.SeriesDescription = identity.series_description(kind)
     target.SOPInstanceUID = identity.instance_uid(kind)
+    _add_replaced_series(target, identity.revision)
     target.InstanceNumber = 1
+
+
+def _add_replaced_series(target: Dataset, revision: Revision) -> None:
+    """The series that this one replaces, as a related one (PS3.3 C.7.3.1).
+
+    Neither IOD has a reference to a predecessor, and CID 7210 no code for one: what is true of both is said, that they
+    show the same anatomy; that the one replaces the other stands in the series' description.
+    """
+    related = []
+    for uid in dict.fromkeys(one.series_instance_uid for one in revision.replaces):
+        item = Dataset()
+        item.StudyInstanceUID = target.StudyInstanceUID
+        item.SeriesInstanceUID = uid
+        item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SameAnatomy)]
+        related.append(item)
+    if related:
+        target.RelatedSeriesSequence = related
 
 
 def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:
@@ -134,7 +152,7 @@ def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:
         segment.SegmentDescription = identity.segment_description
 
 
-def add_dates(target: Dataset, identity: ResultIdentity) -> None:
+def add_dates(target: Dataset, identity: ResultIdentity | NoteIdentity) -> None:
     """Dates of series, content and instance from the audit's clock, in the zone the source declares (else UTC's)."""
     at = identity.created_at.astimezone(_declared_zone(target))
     for name in ("Series", "Content", "InstanceCreation"):

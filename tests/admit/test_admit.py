@@ -179,8 +179,8 @@ def test_a_case_that_was_carried_over_a_late_localizer_stays_the_studys_choice(i
     write_ct_series(tmp_path / "late", scout, name="scout", attributes=localizer | {"Rows": 8})
     intake.decide(tmp_path / "late")
     # Equal in all that counts: the UID decides, and no moment of arrival.
-    assert derived_uid("series", "z") < derived_uid("series", "a1")
-    write_ct_series(tmp_path / "equal", BODY, name="a1")
+    assert derived_uid("series", "z") < derived_uid("series", "b1")
+    write_ct_series(tmp_path / "equal", BODY, name="b1")
     intake.decide(tmp_path / "equal")
     assert [case.state for case in intake.cases()] == ["QUEUED"]
     assert [series.reason_code for series in intake.series()] == [None, "NOT_CHOSEN"]
