@@ -286,7 +286,11 @@ OUTRANKED = Reason(
     "the result of a better series of the study took its place: {chosen}",
     "dissm-node show tells what was sent and must be deleted, and where",
 )
-OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
+OVERTAKEN = Reason(
+    "OVERTAKEN",
+    "a newer revision of the series replaced this case",
+    "dissm-node show tells what was sent and must be deleted, and where",
+)
 
 ALL_REASONS: Mapping[str, Reason] = all_reasons()
 """By code, the engine's reasons among them."""

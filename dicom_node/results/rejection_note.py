@@ -32,7 +32,7 @@ def write_rejection_note(
     is written again is the same note. `prove_rejection_note` it before it leaves.
     """
     objects = [dcmread(file) for file in replaced]
-    identity = NoteIdentity(tuple(str(one.SOPInstanceUID) for one in objects), created_at)
+    identity = NoteIdentity.of([str(one.SOPInstanceUID) for one in objects], created_at)
     content = highdicom.ko.KeyObjectSelection(
         document_title=TITLE, referenced_objects=objects, description=KEY_OBJECT_DESCRIPTION
     )
@@ -47,6 +47,9 @@ def write_rejection_note(
     )
     modules.add_patient_and_study(dataset, objects[0])
     modules.add_dates(dataset, identity)
+    for item in dataset.get("ContributingEquipmentSequence", []):
+        # highdicom names itself there, by its own clock.
+        item.ContributionDateTime = identity.created_at.strftime("%Y%m%d%H%M%S.%f+0000")
     dataset.SeriesDescription = SERIES_DESCRIPTION
     dataset.ManufacturerModelName = MODEL
     dataset.SoftwareVersions = SOFTWARE_VERSION

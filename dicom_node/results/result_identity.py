@@ -175,9 +175,14 @@ class NoteIdentity:
     rejected: tuple[str, ...]
     created_at: datetime
 
+    @staticmethod
+    def of(rejected: Sequence[str], created_at: datetime) -> NoteIdentity:
+        """created_at: UTC, with or without a zone."""
+        return NoteIdentity(tuple(sorted(rejected)), _utc(created_at))
+
     def uid(self, role: str) -> str:
         """Of the note's `series` or `instance`."""
-        return _uid_of([ObjectKind.REJECTION_NOTE, role, *sorted(self.rejected)])
+        return _uid_of([ObjectKind.REJECTION_NOTE, role, *self.rejected])
 
 
 def _uid_of(parts: Sequence[str]) -> str:

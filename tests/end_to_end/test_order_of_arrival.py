@@ -130,19 +130,19 @@ class Study:
 
 
 SERIES = (
-    Sent("arterial", "ABD ARTERIAL", 2.9, ARTERIAL),
-    Sent("thick venous", "ABD VENOUS", 5.0, VENOUS),
-    Sent("thin venous", "ABD VENOUS", 3.0, VENOUS),
+    Sent("arterial", "ABD ARTERIAL", 5.0, ARTERIAL),
+    Sent("thick venous", "ABD VENOUS", 8.0, VENOUS),
+    Sent("thin venous", "ABD VENOUS", 5.5, VENOUS),
 )
 WITHOUT_TEXT = (
-    Sent("one", "ABD", 2.9, ARTERIAL),
-    Sent("two", "ABD", 3.0, UNCLEAR),
-    Sent("three", "ABD", 5.0, VENOUS),
+    Sent("one", "ABD", 5.0, ARTERIAL),
+    Sent("two", "ABD", 5.5, UNCLEAR),
+    Sent("three", "ABD", 8.0, VENOUS),
 )
 MISLEADING = (
-    Sent("says arterial, looks venous", "ABD ARTERIAL", 2.9, VENOUS),
-    Sent("says venous, looks arterial", "ABD VENOUS", 3.0, ARTERIAL),
-    Sent("says nothing, looks venous", "ABD", 5.0, VENOUS),
+    Sent("says arterial, looks venous", "ABD ARTERIAL", 5.0, VENOUS),
+    Sent("says venous, looks arterial", "ABD VENOUS", 5.5, ARTERIAL),
+    Sent("says nothing, looks venous", "ABD", 8.0, VENOUS),
 )
 
 
