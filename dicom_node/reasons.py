@@ -287,6 +287,10 @@ OBJECT_NOT_PROVEN = Reason(
     "OBJECT_NOT_PROVEN", "the {kind} read back is not what it should be: {problem}", "report this"
 )
 
+REJECTION_NOTE_WRONG = Reason(
+    "REJECTION_NOTE_WRONG", "the rejection note read back is not what it must be: {problem}", "report this"
+)
+
 # Delivery
 DELIVERY_REFUSED = Reason(
     "DELIVERY_REFUSED", "destination {destination} refused for good: {problem}", "fix it there, then dissm-node retry"
@@ -296,7 +300,16 @@ NOTHING_SENT = Reason(
     "nothing was sent: no destination wants {kinds}",
     "correct the destinations, then dissm-node retry: what was proven is sent then",
 )
-OVERTAKEN = Reason("OVERTAKEN", "a newer revision of the series replaced this case", "nothing to do")
+OUTRANKED = Reason(
+    "OUTRANKED",
+    "the result of a better series of the study took its place: {chosen}",
+    "dissm-node show tells what was sent and must be deleted, and where",
+)
+OVERTAKEN = Reason(
+    "OVERTAKEN",
+    "a newer revision of the series replaced this case",
+    "dissm-node show tells what was sent and must be deleted, and where",
+)
 
 ALL_REASONS: Mapping[str, Reason] = all_reasons()
 """By code, the engine's reasons among them."""

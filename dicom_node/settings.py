@@ -151,6 +151,14 @@ class ListenSettings(Section):
         return entries
 
 
+class SenderSettings(Section):
+    """Quiet times of one sender, where they differ from everybody's."""
+
+    calling_ae_title: AeTitle
+    quiet_seconds: float | None = Field(None, gt=0)
+    study_quiet_seconds: float | None = Field(None, ge=0)
+
+
 class AssembleSettings(Section):
     """When a series is complete and what geometry is accepted (C3)."""
 
@@ -162,11 +170,36 @@ class AssembleSettings(Section):
     }
 
     quiet_seconds: float = Field(30, gt=0)
+    study_quiet_seconds: float = Field(60, ge=0)
+    """So long nothing of a study may have come before one of its series is chosen."""
     max_receiving_seconds: float = Field(3600, gt=0)
     gantry_tilt: Literal["refuse", "resample"] = "refuse"
     min_slices: int = Field(20, ge=2)
     min_extent_mm: float = Field(120, gt=0)
     max_spacing_mm: float = Field(8, gt=0)
+    senders: tuple[SenderSettings, ...] = ()
+
+    @field_validator("senders")
+    @classmethod
+    def _titles_differ(cls, senders: tuple[SenderSettings, ...]) -> tuple[SenderSettings, ...]:
+        if len({sender.calling_ae_title.strip() for sender in senders}) < len(senders):
+            raise ValueError("two senders have the same calling_ae_title")
+        return senders
+
+    def quiet_seconds_of(self, calling_ae: str) -> float:
+        """The quiet time of a series, seconds."""
+        sender = self._sender(calling_ae)
+        return self.quiet_seconds if sender is None or sender.quiet_seconds is None else sender.quiet_seconds
+
+    def study_quiet_seconds_of(self, calling_ae: str) -> float:
+        """The quiet time of a study, as far as this sender brought it, seconds."""
+        sender = self._sender(calling_ae)
+        if sender is None or sender.study_quiet_seconds is None:
+            return self.study_quiet_seconds
+        return sender.study_quiet_seconds
+
+    def _sender(self, calling_ae: str) -> SenderSettings | None:
+        return next((one for one in self.senders if one.calling_ae_title.strip() == calling_ae.strip()), None)
 
 
 class Rule(Section):
@@ -265,6 +298,7 @@ class ResultSettings(Section):
     """Each kind's series has this number and the kind's own offset (`OBJECT_KINDS`)."""
     seg_series_number: SeriesNumber | None = None
     surface_series_number: SeriesNumber | None = None
+    rejection_note_series_number: SeriesNumber = 9199
 
     @property
     def series_numbers(self) -> Mapping[ObjectKind, int]:
@@ -282,7 +316,7 @@ class ResultSettings(Section):
 
     @model_validator(mode="after")
     def _numbers_differ(self) -> Self:
-        kinds: dict[int, ObjectKind] = {}
+        kinds: dict[int, ObjectKind] = {self.rejection_note_series_number: ObjectKind.REJECTION_NOTE}
         for kind, number in self.series_numbers.items():
             if number in kinds:
                 raise ValueError(f"the series numbers of {kinds[number]} and {kind} are equal ({number})")
@@ -304,6 +338,9 @@ class Destination(Section):
     port: Port
     calling_ae_title: AeTitle = "DISSM"
     objects: ObjectNames = SEG_AND_SURFACE
+    replaced_results: Literal["leave", "key-object"] = "leave"
+    """What is done about a result there once a newer one has arrived: nothing (a person deletes it), or a rejection
+    note is sent."""
     timeout_seconds: float = Field(30, gt=0)
     first_retry_seconds: float = Field(10, gt=0)
     max_retry_seconds: float = Field(1800, gt=0)

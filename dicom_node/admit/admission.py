@@ -1,26 +1,31 @@
-"""Every stack of a settled series is admitted or refused, and an admitted one becomes a case (C4)."""
+"""Every stack of a settled series is decided by itself, then the one answer of its study is chosen (C4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from dicom_node.admit.choice import Candidate, candidate_of, choose
+from dicom_node.admit.choice import choose_all, choose_one, rank_of
 from dicom_node.admit.eligibility import check_eligibility
+from dicom_node.admit.patience import study_may_be_decided
+from dicom_node.catalog import audit
 from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.decisions import (
     Decision,
+    StudyDecisions,
     StudyStack,
     record_decisions,
     stacks_of_study,
     studies_to_decide,
 )
 from dicom_node.dicom.header_reading import PARSE_ERRORS, UnreadableDicomError, read_header, unreadable
-from dicom_node.reasons import NOT_CHOSEN, UNREADABLE_HEADER, NodeError, RefusalError
-from dicom_node.settings import AdmitSettings
-from dicom_node.values.evidence import Evidence, RuleOutcome, StackMeasures
+from dicom_node.reasons import NodeError
+from dicom_node.settings import AdmitSettings, AssembleSettings
+from dicom_node.values.evidence import Evidence, StackMeasures
 from dicom_node.values.recorded_reason import RecordedReason
+from dicom_node.values.study_choice import StackRank
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,22 @@ class Admission:
     settings: AdmitSettings
     spool: Path
 
-    def decide(self, stacks: Sequence[StudyStack]) -> list[Decision]:
-        """Check each undecided stack of one study by itself, then choose among those that fit."""
-        own = [(entry, self._by_itself(entry)) for entry in stacks if entry.undecided]
-        if self.settings.process_all:
-            return [decision for _, decision in own]
-        candidates = [self._candidate(entry) for entry, decision in own if decision.admitted]
-        # A standing one whose images left the spool needs no choice any more.
-        candidates += [self._candidate(entry) for entry in stacks if not entry.undecided and entry.standing]
-        chosen = choose([one for one in candidates if one is not None])
-        return [_after_choice(decision, chosen, entry) if decision.admitted else decision for entry, decision in own]
+    def decide(self, study_instance_uid: str, stacks: Sequence[StudyStack]) -> StudyDecisions:
+        """Each undecided stack of one study by itself, and what the choice among those that fit compares."""
+        older = {entry.id: self._older_rank(entry) for entry in stacks if entry.unranked}
+        return StudyDecisions(
+            study_instance_uid,
+            decisions=[self._by_itself(entry) for entry in stacks if entry.undecided],
+            decided=tuple(dict.fromkeys(entry.series for entry in stacks if entry.undecided)),
+            older_ranks={stack_id: rank for stack_id, rank in older.items() if rank is not None},
+        )
 
     def _by_itself(self, entry: StudyStack) -> Decision:
         """What it is goes before how it lies: a localizer is refused as one, not for its two slices."""
         name = entry.middle_instance_id
         try:
-            found = check_eligibility(read_header(self.spool / entry.middle_path, name), self.settings)
+            header = read_header(self.spool / entry.middle_path, name)
+            found, rank = check_eligibility(header, self.settings), rank_of(header, _measures(entry))
         except UnreadableDicomError as problem:
             return _refused(entry, problem, entry.evidence)
         except PARSE_ERRORS as problem:
@@ -58,51 +63,46 @@ class Admission:
             return Decision(entry.id, False, entry.reason, evidence)
         if found.rule_refusal is not None:
             return _refused(entry, found.rule_refusal, evidence)
-        return Decision(entry.id, True, None, evidence)
+        return Decision(entry.id, True, None, evidence, rank)
 
-    def _candidate(self, entry: StudyStack) -> Candidate | None:
-        """For the choice; None where the header cannot be read."""
+    def _older_rank(self, entry: StudyStack) -> StackRank | None:
+        """None where the header cannot be read any more: such a stack needs no choice."""
         try:
-            header = read_header(self.spool / entry.middle_path, entry.id)
-            return candidate_of(entry.id, entry.name, header, _measures(entry), standing=entry.standing)
+            return rank_of(read_header(self.spool / entry.middle_path, entry.id), _measures(entry))
         except (UnreadableDicomError, *PARSE_ERRORS):
             return None
 
 
-def admit_stacks(recorder: Recorder, settings: AdmitSettings, spool: Path) -> int:
-    """Decide about the stacks of every study of which no series is being received; how many series were decided.
+def admit_stacks(
+    recorder: Recorder,
+    settings: AdmitSettings,
+    spool: Path,
+    *,
+    wait: AssembleSettings | None = None,
+    now: datetime | None = None,
+) -> int:
+    """Decide about every study that may be decided, and choose anew where a case ended; how many series were decided.
 
-    Studies wait for their slow series because the choice among series needs all of them.
+    A study waits for its series that are being received, because the choice needs all of them, and for its own quiet
+    time. wait: the settings of that; None where everything is there. now: UTC; None for the catalogue's clock.
     """
+    moment, choose = now or audit.utc_now(), choose_all if settings.process_all else choose_one
     with recorder.read() as view:
-        studies = studies_to_decide(view, wait_for_all_series=not settings.process_all)
+        arrivals = studies_to_decide(view)
     admission, decided = Admission(settings, spool), 0
-    for study in studies:
+    for arrival in arrivals:
+        if not settings.process_all and not study_may_be_decided(arrival, wait, moment):
+            continue
         with recorder.read() as view:
-            stacks = stacks_of_study(view, study)
-        decisions = admission.decide(stacks)
-        revisions = tuple(dict.fromkeys(entry.series for entry in stacks if entry.undecided))
+            stacks = stacks_of_study(view, arrival.study_instance_uid)
+        found = admission.decide(arrival.study_instance_uid, stacks)
         with recorder.write() as tx:
-            decided += record_decisions(tx, decisions, revisions)
+            decided += record_decisions(tx, found, choose)
     return decided
 
 
 def _refused(entry: StudyStack, refusal: NodeError, evidence: tuple[Evidence, ...]) -> Decision:
     return Decision(entry.id, False, RecordedReason.of(refusal), evidence)
-
-
-def _after_choice(decision: Decision, choice: Mapping[int, Candidate], entry: StudyStack) -> Decision:
-    if entry.id not in choice:
-        gone = UnreadableDicomError(
-            UNREADABLE_HEADER, instance=entry.middle_instance_id, problem="only the first reading succeeded"
-        )
-        return _refused(entry, gone, decision.evidence)
-    chosen = choice[entry.id].name
-    if chosen == entry.name:
-        line = Evidence("chosen in its study", RuleOutcome.YES, "best of those that fit")
-        return replace(decision, evidence=(*decision.evidence, line))
-    line = Evidence("chosen in its study", RuleOutcome.NO, f"chosen: {chosen}")
-    return _refused(entry, RefusalError(NOT_CHOSEN, chosen=chosen), (*decision.evidence, line))
 
 
 def _measures(entry: StudyStack) -> StackMeasures:

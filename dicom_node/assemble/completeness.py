@@ -49,7 +49,7 @@ def completeness_of(series: ReceivingSeries, settings: AssembleSettings, now: da
 
     VERIFIED needs the sender's own count, which no destination is asked for yet.
     """
-    quiet = now - series.last_received_at >= timedelta(seconds=settings.quiet_seconds)
+    quiet = now - series.last_received_at >= timedelta(seconds=settings.quiet_seconds_of(series.calling_ae))
     # Asked first: a series that was whole when the node stopped is whole, however long the node was down.
     if quiet and not series.still_sent:
         broke = series.last_ended not in {None, AssociationEnd.RELEASED}

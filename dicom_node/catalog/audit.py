@@ -69,6 +69,8 @@ class AuditEvent(StrEnum):
     IMAGE_REPLACED = "REPLACED"
     STACK_ADMITTED = "STACK_ADMITTED"
     STACK_REFUSED = "STACK_REFUSED"
+    RESULT_CURRENT = "RESULT_CURRENT"
+    """From now on the case's result is the answer for its study."""
 
 
 Event: TypeAlias = AuditEvent | SeriesEvent | CaseEvent | DeliveryEvent

@@ -13,6 +13,7 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.comparisons import note_contents
 from dicom_node.catalog.database import Transaction, View
 from dicom_node.catalog.leases import end_lease, held_case
+from dicom_node.catalog.predecessors import revision_of
 from dicom_node.catalog.series import stored_instance
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case, ResultObject
@@ -20,7 +21,7 @@ from dicom_node.catalog.transitions import advance_case
 from dicom_node.values.lease import Lease
 from dicom_node.values.received import Completeness, StoredInstance
 from dicom_node.values.recorded_reason import RecordedReason
-from dicom_node.values.results import CaseResults, ObjectKind, Proof, WrittenObject
+from dicom_node.values.results import CaseResults, ObjectKind, Proof, Revision, WrittenObject
 from dissm_engine.findings import Verdict
 from dissm_engine.json_value import JsonValue
 
@@ -30,12 +31,13 @@ class CaseSource:
     """What the catalogue knows of a case's images.
 
     instances: in the order of the slices. created_at: of the case, UTC. incomplete: the sender broke off, or was still
-    sending when the series was not waited for any longer (C3).
+    sending when the series was not waited for any longer (C3). revision: which answer it is, by what was sent before.
     """
 
     instances: tuple[StoredInstance, ...]
     created_at: datetime
     incomplete: bool
+    revision: Revision
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,14 @@ class ProvenObject:
     path: str
 
 
-def case_source(view: View, lease: Lease) -> CaseSource:
-    """The images of a leased case. Raises LeaseLost."""
+def case_source(view: View, lease: Lease, *, process_all: bool) -> CaseSource:
+    """The images of a leased case. process_all: every stack has its own answer. Raises LeaseLost."""
     case = held_case(view, lease)
     return CaseSource(
         instances=tuple(stored_instance(image.instance) for image in case.stack.images),
         created_at=case.created_at,
         incomplete=case.stack.series.completeness == Completeness.INCOMPLETE,
+        revision=revision_of(view.session, case, process_all=process_all),
     )
 
 
@@ -127,6 +130,7 @@ def note_proven(
                 kind=item.kind,
                 sop_class_uid=item.sop_class_uid,
                 sop_instance_uid=item.sop_instance_uid,
+                series_instance_uid=item.series_instance_uid,
                 path=str(item.path.relative_to(spool)),
                 digest=item.digest,
                 proof=dict(numbers),
@@ -164,10 +168,10 @@ def end_case(tx: Transaction, lease: Lease, event: CaseEvent, reason: RecordedRe
 
 
 def proven_objects(view: View) -> list[ProvenObject]:
-    """The objects of the latest attempt of every case that is proven and goes nowhere."""
+    """The objects of the latest attempt of every case whose result is current and goes nowhere."""
     rows = view.session.execute(
         select(Case.id, ResultObject.kind, ResultObject.path)
         .join(ResultObject, ResultObject.case_id == Case.id)
-        .where(Case.state == CaseState.PROVEN, ResultObject.attempt == Case.attempt)
+        .where(Case.state == CaseState.PROVEN, Case.current, ResultObject.attempt == Case.attempt)
     )
     return [ProvenObject(*row) for row in rows]

@@ -1,78 +1,98 @@
-"""Decisions about stacks become rows: stacks decided, cases queued, older cases overtaken, series moved (C4)."""
+"""Decisions about stacks become rows: stacks decided, the choice in their study made, series moved (C4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
+from dicom_node.catalog.choices import Chooser, apply_choice, study_has_choice
 from dicom_node.catalog.database import Transaction, View
-from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.series import SeriesRevision, image_count
 from dicom_node.catalog.states import CaseEvent, CaseState, SeriesEvent, SeriesState
-from dicom_node.catalog.tables import Case, Instance, Series, Stack, StackImage
+from dicom_node.catalog.tables import Case, Instance, Series, Stack, StackImage, Study
 from dicom_node.catalog.transitions import advance_case, advance_series
 from dicom_node.reasons import OVERTAKEN
 from dicom_node.values.evidence import Evidence
 from dicom_node.values.recorded_reason import RecordedReason
+from dicom_node.values.study_choice import StackRank
 from dissm_engine.json_value import JsonValue
 
-_STANDING = tuple(state for state in CaseState if state not in {CaseState.SUPERSEDED, CaseState.REFUSED})
+
+@dataclass(frozen=True)
+class StudyArrival:
+    """A study in which something is to be decided, and what came of it. Times are UTC.
+
+    incoming: a series of it is being received, or has no stacks yet. waits_since: when the first image came of the
+    series that has waited longest for its decision. calling_aes: who sent it.
+    """
+
+    study_instance_uid: str
+    incoming: bool
+    waits_since: datetime
+    last_received_at: datetime
+    calling_aes: frozenset[str]
 
 
 @dataclass(frozen=True)
 class StudyStack:
     """One stack of the present revision of a series, as the decision about its study needs it.
 
-    admitted, reason, evidence: what assembling wrote. undecided: this round decides about it. standing: it has a case
-    from an earlier decision. middle_instance_id, middle_path: of its middle image; the path is relative to the spool.
+    admitted, reason, evidence: what assembling wrote. undecided: this round decides about it. unranked: it fits, by a
+    decision of an older release that kept no rank. middle_instance_id, middle_path: of its middle image; the path is
+    relative to the spool.
     """
 
     id: int
-    label: str
     series: SeriesRevision
-    series_instance_uid: str
     admitted: bool | None
     reason: RecordedReason | None
     evidence: tuple[Evidence, ...]
     middle_instance_id: int
     middle_path: str
     undecided: bool
-    standing: bool
-
-    @property
-    def name(self) -> str:
-        """What `explain` calls it."""
-        return f"{self.series_instance_uid}, {self.label}"
+    unranked: bool
 
 
 @dataclass(frozen=True)
 class Decision:
-    """admitted, or refused for its reason; evidence: all lines of the stack, old and new."""
+    """About a stack by itself: it fits, or is refused for its reason.
+
+    evidence: all lines of the stack, old and new. rank: what the order of its study compares, where it fits.
+    """
 
     stack_id: int
     admitted: bool
     reason: RecordedReason | None
     evidence: tuple[Evidence, ...]
+    rank: StackRank | None = None
 
 
-def studies_to_decide(view: View, *, wait_for_all_series: bool) -> list[str]:
-    """UIDs of the studies with settled series that have their stacks.
+@dataclass(frozen=True)
+class StudyDecisions:
+    """What one round decided about a study.
 
-    wait_for_all_series: leave out those of which another series is still being received or assembled.
+    decided: the revisions that the decisions are about. older_ranks: by stack id, of those decided by older releases.
     """
+
+    study_instance_uid: str
+    decisions: Sequence[Decision]
+    decided: Sequence[SeriesRevision]
+    older_ranks: Mapping[int, StackRank] = field(default_factory=dict)
+
+
+def studies_to_decide(view: View) -> list[StudyArrival]:
+    """The studies with settled series that have their stacks, and those in which the choice is to be made anew."""
     has_stack = exists().where(Stack.series_id == Series.id, Stack.revision == Series.revision)
-    settled = select(Series.study_instance_uid).where(Series.state == SeriesState.SETTLED)
-    ready = set(view.session.scalars(settled.where(has_stack)))
-    if wait_for_all_series:
-        ready -= set(view.session.scalars(settled.where(~has_stack)))
-        receiving = select(Series.study_instance_uid).where(Series.state == SeriesState.RECEIVING)
-        ready -= set(view.session.scalars(receiving))
-    return sorted(ready)
+    settled = select(Series.study_instance_uid).where(Series.state == SeriesState.SETTLED, has_stack)
+    due = select(Study.study_instance_uid).where(Study.choice_due)
+    studies = sorted({*view.session.scalars(settled), *view.session.scalars(due)})
+    return [_arrival(view.session, study) for study in studies]
 
 
 def stacks_of_study(view: View, study_instance_uid: str) -> list[StudyStack]:
@@ -86,27 +106,47 @@ def stacks_of_study(view: View, study_instance_uid: str) -> list[StudyStack]:
     return [_study_stack(view.session, series, stack) for series, stack in rows]
 
 
-def record_decisions(tx: Transaction, decisions: Sequence[Decision], decided: Sequence[SeriesRevision]) -> int:
-    """Write the decisions of one study; how many series were decided.
+def record_decisions(tx: Transaction, found: StudyDecisions, choose: Chooser) -> int:
+    """Write what was decided about one study, and who gives its answer; how many series were decided.
 
-    decided: the revisions that the decisions are about. A series that moved on meanwhile is left alone.
+    Where a series moved on meanwhile nothing is written: the next round decides about all of them.
     """
-    count = 0
-    by_stack = {decision.stack_id: decision for decision in decisions}
-    for one in decided:
-        series = tx.session.get_one(Series, one.series_id)
+    decided = [tx.session.get_one(Series, one.series_id) for one in found.decided]
+    for series, one in zip(decided, found.decided, strict=True):
         if series.state != SeriesState.SETTLED or series.revision != one.revision:
-            continue
-        stacks = [stack for stack in series.stacks if stack.revision == one.revision]
-        for stack in stacks:
-            _write_decision(tx, stack, by_stack[stack.id])
-        _overtake_older_cases(tx, series, stacks)
-        for stack in stacks:
-            if stack.admitted:
-                _queue_case(tx, stack)
-        _move_series(tx, series, stacks)
-        count += 1
-    return count
+            return 0
+    for stack_id, rank in found.older_ranks.items():
+        tx.session.get_one(Stack, stack_id).rank = dict(rank.to_json())
+    stacks = [_write_decision(tx, decision) for decision in found.decisions]
+    for series in decided:
+        _overtake_older_cases(tx, series)
+    tx.session.flush()
+    changed = apply_choice(tx, found.study_instance_uid, choose)
+    for stack in (*stacks, *(one for one in changed if one not in stacks)):
+        _audit_decision(tx, stack)
+    for series in decided:
+        _move_decided_series(tx, series)
+    for series in {stack.series for stack in changed} - set(decided):
+        _follow_the_choice(tx, series)
+    tx.session.merge(Study(study_instance_uid=found.study_instance_uid, choice_due=False))
+    return len(decided)
+
+
+def _arrival(session: Session, study_instance_uid: str) -> StudyArrival:
+    has_stack = exists().where(Stack.series_id == Series.id, Stack.revision == Series.revision)
+    of_study = Series.study_instance_uid == study_instance_uid
+    incoming = exists().where(
+        of_study, (Series.state == SeriesState.RECEIVING) | ((Series.state == SeriesState.SETTLED) & ~has_stack)
+    )
+    waits = select(func.min(Series.first_received_at)).where(of_study, Series.state == SeriesState.SETTLED, has_stack)
+    last = session.scalar(select(func.max(Series.last_received_at)).where(of_study)) or audit.utc_now()
+    return StudyArrival(
+        study_instance_uid,
+        incoming=bool(session.scalar(select(incoming))),
+        waits_since=session.scalar(waits) or last,
+        last_received_at=last,
+        calling_aes=frozenset(session.scalars(select(Series.calling_ae).where(of_study))),
+    )
 
 
 def _study_stack(session: Session, series: Series, stack: Stack) -> StudyStack:
@@ -116,48 +156,41 @@ def _study_stack(session: Session, series: Series, stack: Stack) -> StudyStack:
         .join(StackImage, StackImage.instance_id == Instance.id)
         .where(StackImage.stack_id == stack.id, StackImage.position == count // 2)
     ).one()
+    undecided = series.state == SeriesState.SETTLED
     return StudyStack(
         id=stack.id,
-        label=stack.label,
         series=SeriesRevision(series.id, series.revision),
-        series_instance_uid=series.series_instance_uid,
         admitted=stack.admitted,
         reason=RecordedReason(stack.reason_code, stack.facts) if stack.reason_code else None,
         evidence=tuple(Evidence.from_json(row) for row in stack.evidence),
         middle_instance_id=middle.id,
         middle_path=middle.path,
-        undecided=series.state == SeriesState.SETTLED,
-        standing=_has_standing_case(session, stack),
+        undecided=undecided,
+        unranked=not undecided and study_has_choice(stack) and stack.rank is None,
     )
 
 
-def _has_standing_case(session: Session, stack: Stack) -> bool:
-    """Also one of an earlier revision whose images are the same: it was carried over."""
-    standing = (
-        select(Case.id)
-        .join(Stack, Case.stack_id == Stack.id)
-        .where(Stack.series_id == stack.series_id, Stack.input_digest == stack.input_digest)
-        .where(Case.state.in_(_STANDING))
-    )
-    return session.scalar(standing.limit(1)) is not None
-
-
-def _write_decision(tx: Transaction, stack: Stack, decision: Decision) -> None:
-    reason = decision.reason
+def _write_decision(tx: Transaction, decision: Decision) -> Stack:
+    stack, reason = tx.session.get_one(Stack, decision.stack_id), decision.reason
     stack.admitted, stack.reason_code = decision.admitted, reason.code if reason else None
     stack.facts = dict(reason.facts) if reason else {}
     stack.evidence = [line.to_json() for line in decision.evidence]
+    stack.rank = dict(decision.rank.to_json()) if decision.rank else None
+    return stack
+
+
+def _audit_decision(tx: Transaction, stack: Stack) -> None:
     facts: dict[str, JsonValue] = {
         "stack": stack.id,
         "label": stack.label,
         "revision": stack.revision,
         "images": image_count(tx.session, stack),
-        "outcomes": {line.rule: line.outcome.value for line in decision.evidence},
-        **(reason.facts if reason else {}),
+        "outcomes": {row["rule"]: row["outcome"] for row in stack.evidence},
+        **stack.facts,
     }
     audit.append(
         tx,
-        AuditEvent.STACK_ADMITTED if decision.admitted else AuditEvent.STACK_REFUSED,
+        AuditEvent.STACK_ADMITTED if stack.admitted else AuditEvent.STACK_REFUSED,
         SubjectKind.SERIES,
         stack.series.series_instance_uid,
         reason_code=stack.reason_code,
@@ -165,35 +198,9 @@ def _write_decision(tx: Transaction, stack: Stack, decision: Decision) -> None:
     )
 
 
-def _queue_case(tx: Transaction, stack: Stack) -> None:
-    """A case for the stack, unless one of the same series has the same images."""
-    known = tx.session.scalars(
-        select(Case)
-        .join(Stack, Case.stack_id == Stack.id)
-        .where(Stack.series_id == stack.series_id, Stack.input_digest == stack.input_digest)
-        .where(Case.state != CaseState.SUPERSEDED)
-    ).first()
-    if known is not None:
-        return
-    # Asked before the case is there: a query would flush it without a state.
-    images, series_instance_uid = image_count(tx.session, stack), stack.series.series_instance_uid
-    case = Case(id=new_case_id(), stack_id=stack.id, created_at=audit.utc_now(), attempt=0, stage_done=0.0)
-    tx.session.add(case)
-    advance_case(
-        tx,
-        case,
-        CaseEvent.CREATED,
-        series=series_instance_uid,
-        label=stack.label,
-        revision=stack.revision,
-        images=images,
-        input_digest=stack.input_digest,
-    )
-
-
-def _overtake_older_cases(tx: Transaction, series: Series, stacks: Sequence[Stack]) -> None:
+def _overtake_older_cases(tx: Transaction, series: Series) -> None:
     """Cases of earlier revisions whose set of images is no stack of the series any more."""
-    digests = {stack.input_digest for stack in stacks}
+    digests = {stack.input_digest for stack in series.stacks if stack.revision == series.revision}
     older = tx.session.scalars(
         select(Case)
         .join(Stack, Case.stack_id == Stack.id)
@@ -209,16 +216,13 @@ def _overtake_older_cases(tx: Transaction, series: Series, stacks: Sequence[Stac
             advance_case(tx, case, CaseEvent.OVERTAKEN, reason=reason)
 
 
-def _move_series(tx: Transaction, series: Series, stacks: Sequence[Stack]) -> None:
+def _move_decided_series(tx: Transaction, series: Series) -> None:
+    stacks = [stack for stack in series.stacks if stack.revision == series.revision]
     admitted = sum(bool(stack.admitted) for stack in stacks)
     event, reason_code, series.facts = SeriesEvent.STACK_ADMITTED, None, {}
     if not admitted:
-        decisive = max(stacks, key=lambda stack: (image_count(tx.session, stack), -stack.id))
-        event, reason_code, series.facts = (
-            SeriesEvent.NO_STACK_ADMITTED,
-            decisive.reason_code,
-            dict(decisive.facts),
-        )
+        decisive = _decisive(tx, stacks)
+        event, reason_code, series.facts = SeriesEvent.NO_STACK_ADMITTED, decisive.reason_code, dict(decisive.facts)
     advance_series(
         tx,
         series,
@@ -228,3 +232,21 @@ def _move_series(tx: Transaction, series: Series, stacks: Sequence[Stack]) -> No
         admitted=admitted,
         revision=series.revision,
     )
+
+
+def _follow_the_choice(tx: Transaction, series: Series) -> None:
+    """A series that was decided earlier, and of which the order of its study says something else now."""
+    stacks = [stack for stack in series.stacks if stack.revision == series.revision]
+    admitted = any(stack.admitted for stack in stacks)
+    if admitted and series.state == SeriesState.REFUSED:
+        series.facts = {}
+        advance_series(tx, series, SeriesEvent.CHOSEN, revision=series.revision)
+    elif not admitted and series.state == SeriesState.ADMITTED:
+        decisive = _decisive(tx, stacks)
+        series.facts = dict(decisive.facts)
+        advance_series(tx, series, SeriesEvent.NOT_CHOSEN, reason_code=decisive.reason_code, revision=series.revision)
+
+
+def _decisive(tx: Transaction, stacks: Sequence[Stack]) -> Stack:
+    """The one whose reason stands for its series: the largest."""
+    return max(stacks, key=lambda stack: (image_count(tx.session, stack), -stack.id))

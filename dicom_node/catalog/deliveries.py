@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Transaction, View
-from dicom_node.catalog.states import CaseEvent, CaseState, DeliveryEvent, DeliveryState
+from dicom_node.catalog.states import DELIVERY_TRANSITIONS, CaseEvent, CaseState, DeliveryEvent, DeliveryState
 from dicom_node.catalog.tables import Case, Delivery, ResultObject
 from dicom_node.catalog.transitions import advance_case, advance_delivery
 from dicom_node.reasons import DELIVERY_REFUSED, NOTHING_SENT
@@ -71,14 +71,14 @@ class DeliveryProgress:
 
 
 def proven_cases(view: View) -> list[str]:
-    """Ids of the cases whose objects have no deliveries yet."""
-    return list(view.session.scalars(select(Case.id).where(Case.state == CaseState.PROVEN)))
+    """Ids of the cases whose result is current and whose objects have no deliveries yet."""
+    return list(view.session.scalars(select(Case.id).where(Case.state == CaseState.PROVEN, Case.current)))
 
 
 def queue_for_delivery(tx: Transaction, case_id: str, wanted: Sequence[WantedObjects]) -> None:
     """Give a PROVEN case its deliveries; rows, state and audit share the transaction. Others are left alone."""
     case = tx.session.get_one(Case, case_id)
-    if case.state != CaseState.PROVEN:
+    if case.state != CaseState.PROVEN or not case.current:
         return
     objects = tx.session.scalars(_objects_of(case)).all()
     now = audit.utc_now()
@@ -141,8 +141,17 @@ def record_attempt(
         delivery.sent_at = audit.utc_now()
     advance_delivery(tx, delivery, attempt.event, said=attempt.said)
     tx.session.flush()
-    if delivery.state != DeliveryState.WAITING and _case_waits_for(delivery):
+    if delivery.state != DeliveryState.WAITING and delivery.object.case.state == CaseState.DELIVERING:
         _finish_case(tx, delivery.object.case)
+
+
+def record_late_answer(tx: Transaction, delivery_id: int, attempt: AttemptRecord) -> None:
+    """The destination took an object that was on its way when it was withdrawn: it is there."""
+    delivery = tx.session.get_one(Delivery, delivery_id)
+    if (delivery.state, attempt.event) in DELIVERY_TRANSITIONS:
+        delivery.attempts += 1
+        delivery.last_status, delivery.sent_at = attempt.status, audit.utc_now()
+        advance_delivery(tx, delivery, attempt.event, said=attempt.said)
 
 
 def withdraw_delivery(tx: Transaction, delivery_id: int) -> None:
@@ -166,8 +175,13 @@ def _objects_of(case: Case) -> Select[ResultObject]:
 
 
 def _case_waits_for(delivery: Delivery) -> bool:
-    """Whether the case still wants this object delivered: not overtaken, and of its latest attempt."""
+    """Whether the case still wants this object delivered: not overtaken, and of its latest attempt.
+
+    A rejection note is wanted for as long as what it names is superseded.
+    """
     case = delivery.object.case
+    if delivery.object.kind is ObjectKind.REJECTION_NOTE:
+        return case.state == CaseState.SUPERSEDED
     return case.state == CaseState.DELIVERING and delivery.object.attempt == case.attempt
 
 

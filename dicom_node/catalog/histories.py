@@ -113,6 +113,7 @@ def _case_record(case: Case, series_instance_uid: str) -> CaseRecord:
         created_at=case.created_at,
         changed_at=case.changed_at,
         series_instance_uid=series_instance_uid,
+        current=case.current,
     )
 
 
@@ -151,6 +152,7 @@ def _object_record(session: Session, item: ResultObject) -> ObjectRecord:
         attempt=item.attempt,
         sop_class_uid=item.sop_class_uid,
         sop_instance_uid=item.sop_instance_uid,
+        series_instance_uid=item.series_instance_uid,
         path=item.path,
         digest=item.digest,
         proof=item.proof,

@@ -147,6 +147,7 @@ def _receiving(session: Session, row: Series) -> ReceivingSeries:
     found = session.execute(last).first()
     return ReceivingSeries(
         id=row.id,
+        calling_ae=row.calling_ae,
         first_received_at=row.first_received_at,
         last_received_at=row.last_received_at,
         still_sent=_still_sent(session, row),

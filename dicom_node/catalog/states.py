@@ -22,6 +22,8 @@ class SeriesEvent(StrEnum):
     QUIET = "QUIET"
     STACK_ADMITTED = "STACK_ADMITTED"
     NO_STACK_ADMITTED = "NO_STACK_ADMITTED"
+    NOT_CHOSEN = "NOT_CHOSEN"
+    CHOSEN = "CHOSEN"
     RETRIED = "RETRIED"
 
 
@@ -38,6 +40,8 @@ class CaseState(StrEnum):
     PARKED = "PARKED"
     FAILED = "FAILED"
     HELD = "HELD"
+    WITHDRAWN = "WITHDRAWN"
+    """A better stack of its study came before it was worked on."""
     SUPERSEDED = "SUPERSEDED"
 
 
@@ -59,6 +63,11 @@ class CaseEvent(StrEnum):
     BROKEN = "BROKEN"
     RETRIED = "RETRIED"
     OVERTAKEN = "OVERTAKEN"
+    """A newer revision of its series."""
+    NOT_CHOSEN = "NOT_CHOSEN"
+    CHOSEN = "CHOSEN"
+    OUTRANKED = "OUTRANKED"
+    """The result of a better stack of its study."""
 
 
 class DeliveryState(StrEnum):
@@ -66,12 +75,16 @@ class DeliveryState(StrEnum):
 
     WAITING = "WAITING"
     SENT = "SENT"
+    RETRACTED = "RETRACTED"
+    """Sent, replaced since, and named in a rejection note for the destination."""
+    TO_DELETE = "TO_DELETE"
+    """Sent, and replaced since: a person must delete it at the destination."""
     REFUSED = "REFUSED"
     WITHDRAWN = "WITHDRAWN"
 
 
 class DeliveryEvent(StrEnum):
-    """What happens to a delivery; all but the first and the last are what a destination's answer means."""
+    """What happens to a delivery; the second to the fifth are what a destination's answer means."""
 
     CREATED = "CREATED"
     DELIVERED = "DELIVERED"
@@ -79,6 +92,8 @@ class DeliveryEvent(StrEnum):
     TRY_AGAIN = "TRY_AGAIN"
     REFUSED = "REFUSED"
     WITHDRAWN = "WITHDRAWN"
+    REJECTION_NOTE_MADE = "REJECTION_NOTE_MADE"
+    LEFT_BEHIND = "LEFT_BEHIND"
 
 
 _S, _E = SeriesState, SeriesEvent
@@ -88,6 +103,9 @@ SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState]
     (_S.RECEIVING, _E.QUIET): _S.SETTLED,
     (_S.SETTLED, _E.STACK_ADMITTED): _S.ADMITTED,
     (_S.SETTLED, _E.NO_STACK_ADMITTED): _S.REFUSED,
+    # Another series of the study changed what the study's order says of this one.
+    (_S.ADMITTED, _E.NOT_CHOSEN): _S.REFUSED,
+    (_S.REFUSED, _E.CHOSEN): _S.ADMITTED,
     # A late slice reopens the series, whatever was decided about it.
     (_S.SETTLED, _E.INSTANCE_STORED): _S.RECEIVING,
     (_S.ADMITTED, _E.INSTANCE_STORED): _S.RECEIVING,
@@ -121,8 +139,33 @@ CASE_TRANSITIONS: Mapping[tuple[CaseState | None, CaseEvent], CaseState] = {
     (_C.FAILED, _V.RETRIED): _C.QUEUED,
     (_C.HELD, _V.RETRIED): _C.QUEUED,
     (_C.REFUSED, _V.RETRIED): _C.QUEUED,
+    # The study's order: a queued one is withdrawn and may come up again; a running one ends first.
+    (_C.QUEUED, _V.NOT_CHOSEN): _C.WITHDRAWN,
+    (_C.WITHDRAWN, _V.CHOSEN): _C.QUEUED,
+    (_C.PROVEN, _V.OUTRANKED): _C.SUPERSEDED,
+    (_C.DELIVERING, _V.OUTRANKED): _C.SUPERSEDED,
+    (_C.DELIVERED, _V.OUTRANKED): _C.SUPERSEDED,
+    (_C.HELD, _V.OUTRANKED): _C.SUPERSEDED,
+    (_C.PARKED, _V.OUTRANKED): _C.SUPERSEDED,
+    (_C.FAILED, _V.OUTRANKED): _C.SUPERSEDED,
     **{(state, _V.OVERTAKEN): _C.SUPERSEDED for state in _C if state is not _C.SUPERSEDED},
 }
+
+RESULT_STATES = frozenset({_C.PROVEN, _C.DELIVERING, _C.DELIVERED, _C.HELD})
+"""Where a case may be whose result is the current one."""
+CHOICE_EVENTS = frozenset(
+    {
+        _V.WORKER_LOST,
+        _V.ATTEMPTS_EXHAUSTED,
+        _V.NOT_ELIGIBLE,
+        _V.OBJECTS_PROVEN,
+        _V.RESULT_REJECTED,
+        _V.BROKEN,
+        _V.RETRIED,
+        _V.OVERTAKEN,
+    }
+)
+"""After these the choice in the case's study is made anew."""
 
 _D, _W = DeliveryState, DeliveryEvent
 DELIVERY_TRANSITIONS: Mapping[tuple[DeliveryState | None, DeliveryEvent], DeliveryState] = {
@@ -132,4 +175,9 @@ DELIVERY_TRANSITIONS: Mapping[tuple[DeliveryState | None, DeliveryEvent], Delive
     (_D.WAITING, _W.TRY_AGAIN): _D.WAITING,
     (_D.WAITING, _W.REFUSED): _D.REFUSED,
     (_D.WAITING, _W.WITHDRAWN): _D.WITHDRAWN,
+    # It was on its way when it was withdrawn.
+    (_D.WITHDRAWN, _W.DELIVERED): _D.SENT,
+    (_D.WITHDRAWN, _W.DELIVERED_WITH_WARNING): _D.SENT,
+    (_D.SENT, _W.REJECTION_NOTE_MADE): _D.RETRACTED,
+    (_D.SENT, _W.LEFT_BEHIND): _D.TO_DELETE,
 }

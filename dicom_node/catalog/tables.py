@@ -71,6 +71,15 @@ class Association(Table):
     process_id: Mapped[int] = mapped_column(default=0)
 
 
+class Study(Table):
+    """A study of which something was decided."""
+
+    __tablename__ = "studies"
+    study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    choice_due: Mapped[bool] = mapped_column(index=True)
+    """A case of it ended: which of its stacks gives the answer is asked again."""
+
+
 class Series(Table):
     """A series as it came from one sender."""
 
@@ -142,6 +151,8 @@ class Stack(Table):
     """Rule by rule: name, outcome (yes, no, unknown), what was seen. Read by `dissm-node explain`."""
     input_digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 over the sorted (SOP Instance UID, digest) pairs."""
+    rank: Mapped[Json | None]
+    """What the order of its study compares; None where it does not fit, or was decided by a release before 0.4."""
     series: Mapped[Series] = relationship(back_populates="stacks")
     images: Mapped[list[StackImage]] = relationship(back_populates="stack", order_by="StackImage.position")
 
@@ -163,6 +174,8 @@ class Case(Table):
     __tablename__ = "cases"
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
     """Short random name; the only name of a case in logs, metrics and file names."""
+    current: Mapped[bool] = mapped_column(default=False)
+    """Its result is the answer for its study (or, where every stack is processed, its stack): only such are sent."""
     stack_id: Mapped[int] = mapped_column(ForeignKey("stacks.id"), index=True)
     state: Mapped[CaseState] = mapped_column(_stored(CaseState), index=True)
     reason_code: Mapped[str | None] = mapped_column(String(64))
@@ -198,6 +211,8 @@ class ResultObject(Table):
     kind: Mapped[ObjectKind] = mapped_column(_stored(ObjectKind))
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    series_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    """None in what releases before 0.4 made."""
     path: Mapped[str] = mapped_column(String(255))
     digest: Mapped[str] = mapped_column(String(64))
     proof: Mapped[Json] = mapped_column(default=dict)

@@ -7,13 +7,15 @@ from dicom_node.catalog.audit import SubjectKind
 from dicom_node.catalog.database import Transaction
 from dicom_node.catalog.states import (
     CASE_TRANSITIONS,
+    CHOICE_EVENTS,
     DELIVERY_TRANSITIONS,
+    RESULT_STATES,
     SERIES_TRANSITIONS,
     CaseEvent,
     DeliveryEvent,
     SeriesEvent,
 )
-from dicom_node.catalog.tables import Case, Delivery, Series
+from dicom_node.catalog.tables import Case, Delivery, Series, Study
 from dicom_node.reasons import FORBIDDEN_TRANSITION, NodeError
 from dicom_node.values.recorded_reason import RecordedReason
 from dissm_engine.json_value import JsonValue
@@ -38,6 +40,10 @@ def advance_case(
     case.reason_code = reason.code if reason else None
     case.facts = dict(reason.facts) if reason else {}
     case.changed_at = audit.utc_now()
+    case.current = bool(case.current) and case.state in RESULT_STATES
+    if event in CHOICE_EVENTS:
+        # In this transaction: a node that dies now asks again when it is back.
+        tx.session.merge(Study(study_instance_uid=case.stack.series.study_instance_uid, choice_due=True))
     audit.append(
         tx,
         event,

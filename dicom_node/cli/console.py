@@ -164,6 +164,7 @@ def print_case(console: Console, history: CaseHistory) -> None:
         [
             ("state", case.state),
             ("reason", case.reason),
+            ("standing", history.standing),
             ("attempt", case.attempt),
             ("phase", case.phase),
             ("verdict", case.verdict),
@@ -176,6 +177,8 @@ def print_case(console: Console, history: CaseHistory) -> None:
             ("bundle", history.bundle_digest),
         ],
     )
+    for line in history.to_delete:
+        _line(console, Text(f"  {line}: a newer result has replaced it", _BAD))
     if history.results is not None:
         _print_results(console, history.results)
     print_stack(console, history.stack)
@@ -202,7 +205,8 @@ def print_series(console: Console, history: SeriesHistory) -> None:
     for entry in history.stacks:
         print_stack(console, entry.stack)
         for case in entry.cases:
-            console.print(Text(f"  case {case.id}: {case.state} {case.reason or ''}"))
+            answer = "; its result is the answer for the study" if case.current else ""
+            console.print(Text(f"  case {case.id}: {case.state} {case.reason or ''}".rstrip() + answer))
     if not history.stacks:
         console.print("nothing is decided yet: the series is still being received")
 
@@ -277,7 +281,12 @@ def _print_objects(console: Console, objects: Sequence[ObjectRecord]) -> None:
         sent = [
             (to.destination, f"{to.state} after {to.attempts} {to.last_error or ''}".rstrip()) for to in item.deliveries
         ]
-        facts = [("SOP Instance UID", item.sop_instance_uid), ("file in the spool", item.path), *sent]
+        facts = [
+            ("series", item.series_instance_uid or ""),
+            ("SOP Instance UID", item.sop_instance_uid),
+            ("file in the spool", item.path),
+            *sent,
+        ]
         _print_facts(console, f"{item.kind} of attempt {item.attempt}", facts)
     if objects:
         console.print(Text("proof: " + _short(objects[-1].proof)))

@@ -25,6 +25,7 @@ from dicom_node.catalog.deliveries import (
     proven_cases,
     queue_for_delivery,
     record_attempt,
+    record_late_answer,
     waiting_deliveries,
     withdraw_delivery,
 )
@@ -105,6 +106,7 @@ def _record(
     with recorder.write() as tx:
         progress = delivery_progress(tx, delivery_id)
         if progress is None:
+            record_late_answer(tx, delivery_id, attempt)
             return attempt.event
         failures, try_again_in = progress.failures, timedelta()
         if attempt.event is DeliveryEvent.TRY_AGAIN and destination is not None:

@@ -55,6 +55,7 @@ disk_watermark_mb = 256
 
 [assemble]
 quiet_seconds = {QUIET_SECONDS}
+study_quiet_seconds = {QUIET_SECONDS}
 
 [work]
 threads = {os.cpu_count() or 1}

@@ -102,6 +102,7 @@ def process_case(work: CaseWork) -> CaseState:
             doubts=doubts,
             phase=phase,
             kinds=work.settings.objects_made,
+            revision=source.revision,
         )
         request = _proof_request(stack, delineation, written, doubts, phase)
         return _note_proven(work, stack, written, prove(request))
@@ -125,7 +126,7 @@ def fail_case(work: CaseWork, problem: Exception) -> CaseState:
 
 def _source(work: CaseWork) -> CaseSource:
     with work.recorder.read() as view:
-        return case_source(view, work.lease)
+        return case_source(view, work.lease, process_all=work.settings.admit.process_all)
 
 
 def _read_stack(work: CaseWork, source: CaseSource) -> CtStack:

@@ -19,6 +19,7 @@ from dicom_node.assemble.stacks import StackBuilder, assemble_settled_series
 from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_unwanted_deliveries
+from dicom_node.processes.replaced_results import answer_for_replaced
 from dicom_node.reasons import CatalogError
 from dicom_node.settings import Destination, Settings
 from dicom_node.work.lost_cases import requeue_lost_cases
@@ -78,7 +79,7 @@ class Jobs:
         settings, spool = self._settings, self._settings.node.spool
         settle_quiet_series(self._recorder, settings.assemble)
         assemble_settled_series(self._recorder, stack_builder(settings))
-        admit_stacks(self._recorder, settings.admit, spool)
+        admit_stacks(self._recorder, settings.admit, spool, wait=settings.assemble)
 
     def requeue_lost(self) -> None:
         """Cases whose worker is gone are queued again or parked."""
@@ -90,6 +91,7 @@ class Jobs:
         """What was proven waits for its destinations; what cannot be delivered any more waits no longer (C8)."""
         queue_proven(self._recorder, self._settings.destinations)
         withdraw_unwanted_deliveries(self._recorder, self._settings.destinations)
+        answer_for_replaced(self._recorder, self._settings)
 
     def deliver(self, destination: Destination) -> None:
         """What waits for one destination goes there. A job for each: one that is slow or hangs delays no other."""

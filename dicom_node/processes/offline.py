@@ -136,6 +136,8 @@ def _work(recorder: Recorder, settings: Settings, load: EngineLoader, jobs: int,
                 stop.set()
                 raise
         _report(recorder, watch, seen_until)
+        # Where the image spoke against a stack, the next one of its study gets its turn.
+        admit_stacks(recorder, settings.admit, settings.node.spool)
         for ended in running:
             problem = ended.exception()
             # Where no case was even taken, the next round would end like this one.

@@ -16,7 +16,7 @@ from dicom_node.results.object_times import copy_zone, local_time
 from dicom_node.results.result_identity import ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dicom_node.values.object_kinds import OBJECT_KINDS
-from dicom_node.values.results import ObjectKind
+from dicom_node.values.results import ObjectKind, Revision
 
 PATIENT_AND_STUDY_TYPE_2 = (
     "PatientName",
@@ -122,6 +122,7 @@ def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity, numb
     target.SeriesNumber = identity.series_number(kind)
     target.SeriesDescription = identity.series_description(kind)
     target.SOPInstanceUID = identity.instance_uid(kind, number)
+    _add_replaced_series(target, identity.revision)
     target.InstanceNumber = number
 
 
@@ -130,6 +131,23 @@ def add_body_part(target: Dataset, source: Dataset) -> None:
     copy_readable(target, source, "BodyPartExamined")
     if not target.get("BodyPartExamined"):
         target.BodyPartExamined = "ABDOMEN"
+
+
+def _add_replaced_series(target: Dataset, revision: Revision) -> None:
+    """The series that this one replaces, as a related one (PS3.3 C.7.3.1).
+
+    Neither IOD has a reference to a predecessor, and CID 7210 no code for one: what is true of both is said, that they
+    show the same anatomy; that the one replaces the other stands in the series' description.
+    """
+    related = []
+    for uid in dict.fromkeys(one.series_instance_uid for one in revision.replaces):
+        item = Dataset()
+        item.StudyInstanceUID = target.StudyInstanceUID
+        item.SeriesInstanceUID = uid
+        item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SameAnatomy)]
+        related.append(item)
+    if related:
+        target.RelatedSeriesSequence = related
 
 
 def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:

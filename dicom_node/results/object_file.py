@@ -24,4 +24,5 @@ def save_object(dataset: Dataset, kind: ObjectKind, path: Path) -> WrittenObject
         dataset.save_as(stream, enforce_file_format=True)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return WrittenObject(kind, path, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), digest)
+    uids = (str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), str(dataset.SeriesInstanceUID))
+    return WrittenObject(kind, path, *uids, digest)

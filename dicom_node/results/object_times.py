@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pydicom import Dataset
 
 from dicom_node.dicom.header_reading import PARSE_ERRORS
-from dicom_node.results.result_identity import ResultIdentity
+from dicom_node.results.result_identity import NoteIdentity, ResultIdentity
 
 _OFFSET = re.compile(r"([+-])(\d\d)([0-5]\d)")
 _MIN_OFFSET, _MAX_OFFSET = timedelta(hours=-12), timedelta(hours=14)
@@ -20,7 +20,7 @@ def copy_zone(target: Dataset, source: Dataset) -> None:
         target.TimezoneOffsetFromUTC = str(source.TimezoneOffsetFromUTC).strip()
 
 
-def add_dates(target: Dataset, identity: ResultIdentity) -> None:
+def add_dates(target: Dataset, identity: ResultIdentity | NoteIdentity) -> None:
     """Dates and times of series, content and instance: when the case came, as the source's place tells it.
 
     They are of the zone that `copy_zone` kept. Where there was none, they are local time of this machine, and none is
@@ -32,7 +32,7 @@ def add_dates(target: Dataset, identity: ResultIdentity) -> None:
         setattr(target, f"{name}Time", at.strftime("%H%M%S.%f"))
 
 
-def local_time(header: Dataset, identity: ResultIdentity) -> datetime:
+def local_time(header: Dataset, identity: ResultIdentity | NoteIdentity) -> datetime:
     """The time of the objects in the zone that a header declares, else in this machine's at that time."""
     return identity.created_at.astimezone(zone_of(header))
 

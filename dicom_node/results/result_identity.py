@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dicom_node.settings import ResultSettings
 from dicom_node.values.equipment import AI_MARK, SOFTWARE_VERSION
 from dicom_node.values.object_kinds import OBJECT_KINDS
-from dicom_node.values.results import ObjectKind
+from dicom_node.values.results import FIRST_REVISION, ObjectKind, Revision
 from dissm_engine.delineation import Delineation
 from dissm_engine.findings import Verdict
+from dissm_engine.json_value import JsonValue
 
 LONG_STRING = 64
 """Most characters of a DICOM LO (PS3.5 6.2)."""
@@ -33,6 +34,7 @@ class ResultIdentity:
     mark: ACCEPT, or what the viewer is told in the series' description.
     reasons: what speaks against trusting the result, one sentence each; none where the mark is ACCEPT.
     look_at: where a person should look first, in words; empty where no place is known.
+    revision: which answer for its study it is; a later one names the objects that it replaces.
     """
 
     input_digest: str
@@ -47,6 +49,7 @@ class ResultIdentity:
     series_numbers: Mapping[ObjectKind, int]
     reasons: tuple[str, ...] = ()
     look_at: str = ""
+    revision: Revision = FIRST_REVISION
 
     @staticmethod
     def of(
@@ -56,24 +59,30 @@ class ResultIdentity:
         created_at: datetime,
         mark: Verdict | None = None,
         doubts: tuple[str, ...] = (),
+        revision: Revision | None = None,
     ) -> ResultIdentity:
         """The identity of one case's results.
 
         created_at: UTC, with or without a zone. mark: the node's own doubt; the stricter of it and the engine's
-        verdict is shown. doubts: the node's own, in sentences.
+        verdict is shown. doubts: the node's own, in sentences. revision: None for the first.
         """
         chosen = max(mark or Verdict.ACCEPT, delineation.findings.verdict, key=list(Verdict).index)
         accepted = chosen is Verdict.ACCEPT
         reasons = () if accepted else (*delineation.findings.reasons, *doubts)
         places = (item.place.words for item in delineation.findings.remarkable if item.place is not None)
         # Numbers and reasons stand in the objects: with others, the same UID would name other bytes.
-        shaping = {
+        shaping: dict[str, JsonValue] = {
             "seg_frames": settings.seg_frames,
-            "series_numbers": dict(settings.series_numbers),
+            "series_numbers": {kind.value: number for kind, number in settings.series_numbers.items()},
             "mark": chosen,
-            "reasons": reasons,
+            "reasons": list(reasons),
             "arithmetic": delineation.arithmetic.text(),
         }
+        later = revision or FIRST_REVISION
+        if later.number > 1:
+            # A first result has the UIDs it always had.
+            replaced = sorted(one.sop_instance_uid for one in later.replaces)
+            shaping |= {"revision": later.number, "replaces": replaced}
         profile = json.dumps(shaping, sort_keys=True)
         return ResultIdentity(
             input_digest,
@@ -88,6 +97,7 @@ class ResultIdentity:
             settings.series_numbers,
             reasons,
             "" if accepted else next(places, ""),
+            later,
         )
 
     def series_uid(self, kind: ObjectKind) -> str:
@@ -114,8 +124,10 @@ class ResultIdentity:
         """What a viewer lists: that it is by an AI, what it is, whether to look twice, and where, as far as it fits."""
         what = OBJECT_KINDS[kind].description
         warning = {Verdict.ACCEPT: "", Verdict.REVIEW: " REVIEW", Verdict.REJECT: " REJECTED"}[self.mark]
-        plain = f"{AI_MARK}{what}{warning}"
-        return _first_that_fits(f"{plain} {self.look_at}".rstrip(), plain)
+        revision = f" {self.revision.words}" if self.revision.words else ""
+        plain = f"{AI_MARK}{what}{warning}{revision}"
+        where = f" {self.look_at}" if self.look_at else ""
+        return _first_that_fits(f"{AI_MARK}{what}{warning}{where}{revision}", plain)
 
     @property
     def content_description(self) -> str:
@@ -156,9 +168,29 @@ class ResultIdentity:
 
     def _derived_uid(self, kind: ObjectKind, role: str) -> str:
         """`2.25.` and 128 bits of SHA-256 as an integer (PS3.5 B.2)."""
-        parts = [kind, role, self.input_digest, self.bundle_digest, self.program_version, self.profile]
-        digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+        return _uid_of([kind, role, self.input_digest, self.bundle_digest, self.program_version, self.profile])
+
+
+@dataclass(frozen=True, slots=True)
+class NoteIdentity:
+    """What the UIDs and the dates of a rejection note are made from: what it names, sorted, and the node's clock."""
+
+    rejected: tuple[str, ...]
+    created_at: datetime
+
+    @staticmethod
+    def of(rejected: Sequence[str], created_at: datetime) -> NoteIdentity:
+        """created_at: UTC, with or without a zone."""
+        return NoteIdentity(tuple(sorted(rejected)), _utc(created_at))
+
+    def uid(self, role: str) -> str:
+        """Of the note's `series` or `instance`."""
+        return _uid_of([ObjectKind.REJECTION_NOTE, role, *self.rejected])
+
+
+def _uid_of(parts: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(list(parts)).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def _first_that_fits(*texts: str) -> str:

@@ -18,7 +18,7 @@ from dicom_node.results.writer_input import UNKNOWN_PHASE, WriterInput
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.phase import PhaseVerdict
-from dicom_node.values.results import ObjectKind, WrittenObject
+from dicom_node.values.results import ObjectKind, Revision, WrittenObject
 from dissm_engine.delineation import Delineation
 from dissm_engine.findings import Verdict
 
@@ -47,6 +47,7 @@ def write_results(
     doubts: tuple[str, ...] = (),
     phase: PhaseVerdict = UNKNOWN_PHASE,
     kinds: Sequence[ObjectKind] | None = None,
+    revision: Revision | None = None,
 ) -> tuple[WrittenObject, ...]:
     """Write the objects; `prove` them before they leave.
 
@@ -61,12 +62,13 @@ def write_results(
         doubts: Why, in sentences; they stand in the objects beside the engine's own reasons.
         phase: The contrast phase, from text and image.
         kinds: What is written, the SEG among it; None: what the settings say.
+        revision: None for the first answer of its study.
 
     Returns:
         What was written, in the order of writing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    identity = ResultIdentity.of(delineation, input_digest, settings, created_at, mark, doubts)
+    identity = ResultIdentity.of(delineation, input_digest, settings, created_at, mark, doubts, revision)
     given = WriterInput(stack, delineation, identity, settings, folder, phase)
     for kind in settings.objects_made() if kinds is None else kinds:
         given = replace(given, written=(*given.written, *WRITERS[kind](given)))

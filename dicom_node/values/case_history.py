@@ -40,7 +40,11 @@ class AuditEntry:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """One case. stage, stage_done: what its worker is doing now, and the share of it that is done."""
+    """One case.
+
+    stage, stage_done: what its worker is doing now, and the share of it that is done. current: its result is the answer
+    for its study (or, where every stack is processed, for its stack).
+    """
 
     id: str
     state: CaseState
@@ -54,6 +58,7 @@ class CaseRecord:
     created_at: datetime
     changed_at: datetime
     series_instance_uid: str
+    current: bool = False
 
     def to_json(self) -> dict[str, JsonValue]:
         """For `--json`."""
@@ -69,6 +74,7 @@ class CaseRecord:
             "volume_ml": None if self.volume_ml is None else round(self.volume_ml, 1),
             "created_at": time_as_text(self.created_at),
             "changed_at": time_as_text(self.changed_at),
+            "current": self.current,
             "series_instance_uid": self.series_instance_uid,
         }
 
@@ -158,12 +164,16 @@ class DeliveryRecord:
 
 @dataclass(frozen=True)
 class ObjectRecord:
-    """One DICOM object of a case. proof: the numbers measured before it might leave."""
+    """One DICOM object of a case.
+
+    series_instance_uid: None in what releases before 0.4 made. proof: what was measured before it might leave.
+    """
 
     kind: ObjectKind
     attempt: int
     sop_class_uid: str
     sop_instance_uid: str
+    series_instance_uid: str | None
     path: str
     digest: str
     proof: Facts
@@ -176,11 +186,19 @@ class ObjectRecord:
             "attempt": self.attempt,
             "sop_class_uid": self.sop_class_uid,
             "sop_instance_uid": self.sop_instance_uid,
+            "series_instance_uid": self.series_instance_uid,
             "path": self.path,
             "digest": self.digest,
             "proof": self.proof,
             "deliveries": [delivery.to_json() for delivery in self.deliveries],
         }
+
+
+_STANDINGS = {
+    CaseState.PROVEN: "its result waits: a better series of the study is looked at first",
+    CaseState.WITHDRAWN: "a better series of the study is looked at in its place",
+    CaseState.SUPERSEDED: "another result is the answer for its study, or is to be",
+}
 
 
 @dataclass(frozen=True)
@@ -198,9 +216,30 @@ class CaseHistory:
     objects: tuple[ObjectRecord, ...]
     audit: tuple[AuditEntry, ...]
 
+    @property
+    def to_delete(self) -> tuple[str, ...]:
+        """What of its objects a person must delete, and where: they were replaced, and nothing withdraws them."""
+        return tuple(
+            f"at {to.destination} delete series {item.series_instance_uid} ({item.kind})"
+            if item.series_instance_uid
+            else f"at {to.destination} delete object {item.sop_instance_uid} ({item.kind})"
+            for item in self.objects
+            for to in item.deliveries
+            if to.state is DeliveryState.TO_DELETE
+        )
+
+    @property
+    def standing(self) -> str:
+        """What the case is for its study, in a sentence."""
+        if self.case.current:
+            return "its result is the answer for its study"
+        return _STANDINGS.get(self.case.state, "it has no result for its study, or none yet")
+
     def to_json(self) -> dict[str, JsonValue]:
         """For `--json`."""
         return {
+            "standing": self.standing,
+            "to_delete": list(self.to_delete),
             **self.case.to_json(),
             "bundle_digest": self.bundle_digest,
             "results": self.results.to_json() if self.results else {},

@@ -65,10 +65,10 @@ def kinds_named(names: str | Iterable[str]) -> tuple[ObjectKind, ...]:
     for name in [names] if isinstance(names, str) else names:
         if name in PROFILES:
             chosen.update(PROFILES[name])
-        elif name in set(ObjectKind):
+        elif name in set(OBJECT_KINDS):
             chosen.add(ObjectKind(name))
         else:
-            known = ", ".join([*PROFILES, *ObjectKind])
+            known = ", ".join([*PROFILES, *OBJECT_KINDS])
             raise ValueError(f"holds {name!r}, which is no profile and no kind of object ({known})")
     if not chosen:
         raise ValueError("names no object")

@@ -101,6 +101,7 @@ class ReceivingSeries:
     """
 
     id: int
+    calling_ae: str
     first_received_at: datetime
     last_received_at: datetime
     still_sent: bool

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ObjectKind(StrEnum):
-    """What is made of a delineation; the value stands in the catalogue."""
+    """What the node makes; the value stands in the catalogue."""
 
     SEG = "seg"
     SURFACE = "surface"
@@ -28,6 +28,8 @@ class ObjectKind(StrEnum):
     SR = "sr"
     RTSTRUCT = "rtstruct"
     STL = "stl"
+    REJECTION_NOTE = "rejection_note"
+    """Not made of a delineation: it names results that were replaced, for a destination that has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,34 @@ class WrittenObject:
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
+    series_instance_uid: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReference:
+    """One object of a result that was sent, as DICOM names it."""
+
+    kind: ObjectKind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Which answer for its study (or its stack) a result is. number: from one. replaces: the objects of the last."""
+
+    number: int = 1
+    replaces: tuple[ResultReference, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """For a viewer's list of series; empty for the first."""
+        return f"(revision {self.number}, replaces {self.number - 1})" if self.number > 1 else ""
+
+
+FIRST_REVISION = Revision()
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,8 @@ def test_a_better_series_that_comes_later_is_admitted_and_a_worse_one_is_not(int
     assert reasons(intake, tmp_path / "worse") == ["ADMITTED", "NOT_CHOSEN"]
     thin = abdomen((120, 16, 18), (20.0, 20.0, 1.25))
     write_ct_series(tmp_path / "better", thin, name="better")
-    assert reasons(intake, tmp_path / "better") == ["ADMITTED", "NOT_CHOSEN", "ADMITTED"]
+    assert reasons(intake, tmp_path / "better") == ["NOT_CHOSEN", "NOT_CHOSEN", "ADMITTED"]
+    assert [case.state for case in intake.cases()] == ["WITHDRAWN", "QUEUED"]
 
 
 def test_a_late_slice_reopens_the_series_and_the_new_case_overtakes_the_old(intake: Intake, tmp_path: Path) -> None:
@@ -177,9 +178,9 @@ def test_a_case_that_was_carried_over_a_late_localizer_stays_the_studys_choice(i
     localizer = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesInstanceUID": derived_uid("series", "z")}
     write_ct_series(tmp_path / "late", scout, name="scout", attributes=localizer | {"Rows": 8})
     intake.decide(tmp_path / "late")
-    # By its name alone the equal newcomer would be chosen.
-    assert derived_uid("series", "a2") < derived_uid("series", "z")
-    write_ct_series(tmp_path / "equal", BODY, name="a2")
+    # Equal in all that counts: the UID decides, and no moment of arrival.
+    assert derived_uid("series", "z") < derived_uid("series", "b1")
+    write_ct_series(tmp_path / "equal", BODY, name="b1")
     intake.decide(tmp_path / "equal")
     assert [case.state for case in intake.cases()] == ["QUEUED"]
     assert [series.reason_code for series in intake.series()] == [None, "NOT_CHOSEN"]

@@ -27,7 +27,7 @@ from tests.builders.rows import rows
 
 def settings_in(folder: Path, **tables: dict[str, Any]) -> Settings:
     """Settings whose data lie in `folder`; small stacks are accepted, the disk may be small."""
-    assemble = {"quiet_seconds": 0.2, **tables.pop("assemble", {})}
+    assemble = {"quiet_seconds": 0.2, "study_quiet_seconds": 0.2, **tables.pop("assemble", {})}
     listen = {"port": free_port(), "disk_watermark_mb": 1, **tables.pop("listen", {})}
     node = {"data_folder": folder, **tables.pop("node", {})}
     return Settings.model_validate({"node": node, "listen": listen, "assemble": assemble, **tables})

@@ -261,8 +261,8 @@ def test_associations_left_open_are_closed_and_their_series_can_settle(recorder:
 def test_settled_series_are_assembled_and_decided(recorder: Recorder) -> None:
     with recorder.read() as view:
         (without,) = series_without_stacks(view)
-        (study,) = studies_to_decide(view, wait_for_all_series=True)
-        (stack,) = stacks_of_study(view, study)
+        (study,) = studies_to_decide(view)
+        (stack,) = stacks_of_study(view, study.study_instance_uid)
     assert without.series_id != stack.series.series_id
     # The middle one of two images is the second; the geometry is read from its line of evidence.
     images = f"SELECT instance_id FROM stack_images WHERE stack_id = {stack.id} ORDER BY position"

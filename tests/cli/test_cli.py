@@ -46,7 +46,7 @@ def settings_file(tmp_path: Path) -> Path:
     folder = json.dumps(str(tmp_path / "data"))
     file.write_text(
         f"[node]\ndata_folder = {folder}\n[listen]\nport = {free_port()}\ndisk_watermark_mb = 1\n"
-        "[assemble]\nquiet_seconds = 0.1\n"
+        "[assemble]\nquiet_seconds = 0.1\nstudy_quiet_seconds = 0.1\n"
     )
     return file
 

@@ -108,7 +108,15 @@ def proven_case(catalog: Catalog, settings: Settings, kinds: tuple[str, ...] = (
         session.add(stack)
         session.flush()
         session.add(
-            Case(id=case_id, stack_id=stack.id, state=CaseState.PROVEN, attempt=1, created_at=now, changed_at=now)
+            Case(
+                id=case_id,
+                stack_id=stack.id,
+                state=CaseState.PROVEN,
+                current=True,
+                attempt=1,
+                created_at=now,
+                changed_at=now,
+            )
         )
         session.flush()
         for kind in kinds:

@@ -47,6 +47,7 @@ port = {self.port}
 disk_watermark_mb = 0
 [assemble]
 quiet_seconds = 1
+study_quiet_seconds = 1
 [work]
 threads = 1
 """

@@ -33,7 +33,7 @@ def add_case(catalog: Catalog, state: CaseState = CaseState.QUEUED) -> str:
     with changed_rows(catalog) as session:
         series = new_series(SeriesState.ADMITTED)
         stack = Stack(series=series, revision=1, label="whole series", admitted=True, input_digest="")
-        case = Case(id=new_case_id(), stack=stack, state=state, created_at=now, changed_at=now)
+        case = Case(id=new_case_id(), stack=stack, state=state, current=True, created_at=now, changed_at=now)
         session.add_all([series, stack, case])
     return case.id
 
