@@ -271,7 +271,7 @@ def test_other_bytes_under_a_known_uid_are_kept_aside_and_the_stack_says_so(inta
     assert stack.admitted
     assert len(stack.images) == 60
     assert {"one content an image"} <= {line["rule"] for line in stack.evidence}
-    assert "QUARANTINED" in intake.events("series")
+    assert "SET_ASIDE" in intake.events("series")
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,17 @@ from dicom_node.settings import Destination, ResultSettings, Settings
 from dicom_node.values.object_kinds import OBJECT_KINDS, PROFILES, kinds_named
 from dicom_node.values.results import ObjectKind
 
+MADE = set(ObjectKind) - {ObjectKind.REJECTION_NOTE}
+"""What is made of a delineation."""
+
 
 def destination(**options: object) -> Destination:
     return Destination.model_validate({"name": "pacs", "ae_title": "PACS", "host": "h", "port": 104, **options})
 
 
 def test_every_kind_has_its_line_its_writer_and_its_prover() -> None:
-    assert set(OBJECT_KINDS) == set(ObjectKind) == set(WRITERS)
-    assert set(PROVERS) | {ObjectKind.SEG, ObjectKind.SURFACE} == set(ObjectKind)
+    assert set(OBJECT_KINDS) == MADE == set(WRITERS)
+    assert set(PROVERS) | {ObjectKind.SEG, ObjectKind.SURFACE} == MADE
 
 
 def test_kinds_are_storage_classes_in_series_of_their_own() -> None:
@@ -39,7 +42,7 @@ def test_profiles_and_lists_mean_each_kind_once_in_the_order_of_writing() -> Non
         assert set(kinds_named(name)) == set(kinds)
 
 
-@pytest.mark.parametrize("names", ["movie", ["seg", "movie"], [], 7])
+@pytest.mark.parametrize("names", ["movie", ["seg", "movie"], "rejection_note", [], 7])
 def test_a_name_that_is_no_object_is_refused(names: object) -> None:
     with pytest.raises(ValidationError, match=r"no profile and no kind|names no object|needs the name"):
         ResultSettings.model_validate({"objects": names})
@@ -65,9 +68,10 @@ def test_settings_of_0_3_mean_what_they_meant() -> None:
 def test_series_numbers_are_distinct_whatever_is_set() -> None:
     numbers = ResultSettings().series_numbers
     assert (numbers[ObjectKind.SEG], numbers[ObjectKind.SURFACE]) == (9101, 9102)
-    assert len(set(numbers.values())) == len(ObjectKind)
-    with pytest.raises(ValidationError, match="are equal"):
-        ResultSettings(seg_series_number=9102)
+    assert len(set(numbers.values())) == len(MADE)
+    for taken in (9102, ResultSettings().rejection_note_series_number):
+        with pytest.raises(ValidationError, match="are equal"):
+            ResultSettings(seg_series_number=taken)
 
 
 def test_the_reference_names_every_kind_and_profile_as_the_tables_do() -> None:
