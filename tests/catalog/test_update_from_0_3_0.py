@@ -86,7 +86,11 @@ def test_a_case_is_told_as_its_own_release_told_it(catalog: Catalog, case_id: st
     for item in history["objects"]:
         assert item.pop("series_instance_uid") is None
         del item["proof"]
-    assert history == CASES[case_id]
+    told = dict(CASES[case_id])
+    if told["reason_code"] == "OVERTAKEN":
+        # Releases since then know what there is to do.
+        assert history.pop("reason").split(";")[0] == told.pop("reason").split(";")[0]
+    assert history == told
 
 
 def _is_current(history: dict[str, Any]) -> bool:
