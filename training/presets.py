@@ -29,6 +29,8 @@ class Preset(BaseModel):
     trust_cases: int
     """Bodies on which the surface's bias is measured. As many scans are delineated well and badly to fit the estimate
     of the DSC, and half as many again to test it."""
+    trust_starts: int | None = None
+    """Of each of these scans; None: all that there are (`training.evaluate.wrong_starts`)."""
 
     @staticmethod
     def named(name: PresetName) -> Preset:
@@ -46,6 +48,7 @@ def _smoke() -> Preset:
         refine=RefinementPreset.smoke(),
         finetune=RefinementPreset.smoke().finetuning(4, decay_steps=2),
         trust_cases=1,
+        trust_starts=2,
     )
 
 

@@ -1,4 +1,4 @@
-"""Freeze the sixty test phantoms of the fourth edition: make each once and write its hash down, before any training.
+"""Freeze the sixty test phantoms of the fourth edition: make each once and write its hash down.
 
 python -m training.evaluate.freeze_phantoms [--surfaces livers.npz] [--progress-folder FOLDER]
 """
@@ -44,9 +44,9 @@ TRUTHS_DIFFER = Reason(
 _MAX_VOLUME_DIFFERENCE = 0.05
 _MAX_MIDDLES_APART_MM = 4.0
 _ABOUT = (
-    "Never eased, only added to. The table is training/evaluate/phantom_table.py; sha256: of the scan. Frozen before "
-    "any training of the fourth edition. open: may be looked at while a model is made; the others are judged with "
-    "--final only."
+    "Never eased, only added to. The table is training/evaluate/phantom_table.py, written before any training of the "
+    "fourth edition; sha256: of the scan, taken when the refinement had made 3000 steps on bodies of other livers. "
+    "open: may be looked at while a model is made; the others are judged with --final only."
 )
 _log = logging.getLogger("freeze-phantoms")
 

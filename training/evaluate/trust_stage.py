@@ -123,7 +123,9 @@ class _TrustWork:
         pairs: list[TrustPair] = []
         for number in scans:
             rng = np.random.default_rng([self.context.seed, _TRUST_SEED, number])
-            measure = partial(_results, self.engine, bodies[number % len(bodies)], rng)
+            measure = partial(
+                _results, self.engine, bodies[number % len(bodies)], rng, self.context.preset.trust_starts
+            )
             pairs += cached_measurement(self.cache / f"{name}_{number:03d}.json", measure, _to_json, _from_json)
             self.context.progress("trust", (number + 1) / (self.fit_scans + self.test_scans))
         return pairs
@@ -146,13 +148,17 @@ def _from_json(content: Sequence[dict[str, JsonValue]]) -> list[TrustPair]:
     return [TrustPair.from_json(each) for each in content]
 
 
-def _results(engine: Delineator, body: Path, rng: np.random.Generator) -> list[TrustPair]:
+def _results(engine: Delineator, body: Path, rng: np.random.Generator, max_starts: int | None) -> list[TrustPair]:
     anatomy = load_anatomy(body)
-    return results_of_scan(engine, anatomy, scanned(anatomy, int(rng.integers(2**31))), rng)
+    return results_of_scan(engine, anatomy, scanned(anatomy, int(rng.integers(2**31))), rng, max_starts)
 
 
 def results_of_scan(
-    engine: Delineator, anatomy: StoredAnatomy, volume: Volume, rng: np.random.Generator
+    engine: Delineator,
+    anatomy: StoredAnatomy,
+    volume: Volume,
+    rng: np.random.Generator,
+    max_starts: int | None = None,
 ) -> list[TrustPair]:
     """Findings and true DSC from every start, before its first round and, of most, after its last.
 
@@ -161,6 +167,7 @@ def results_of_scan(
         anatomy: The body; the truth is what the scan shows of its liver.
         volume: A scan of it.
         rng: Draws the wrong starts.
+        max_starts: How many of the starts are followed, the pose stage's own first; None: all.
 
     Returns:
         Nothing where the scan shows no liver; of a start from which no surface was found nothing.
@@ -179,21 +186,20 @@ def results_of_scan(
             liver=anatomy.liver_name,
             odd=odd,
         )
-        for start, early, steps in _every_end(engine, volume, rng)
+        for start, early, steps in _every_end(engine, volume, rng, max_starts)
     ]
 
 
 def _every_end(
-    engine: Delineator, volume: Volume, rng: np.random.Generator
+    engine: Delineator, volume: Volume, rng: np.random.Generator, max_starts: int | None
 ) -> Iterator[tuple[Start, bool, DelineationSteps]]:
     """Start, whether it ended before its first round, and the result."""
     found = engine.find_pose(volume)
-    for start, path in starts(found, rng):
-        for early, steps in _ends(engine, volume, path):
+    wanted = [(start, path, _ends) for start, path in starts(found, rng)]
+    wanted += [(start, path, _early_end) for start, path in starts_to_leave_early(found, rng)]
+    for start, path, ends in wanted[:max_starts]:
+        for early, steps in ends(engine, volume, path):
             yield start, early, steps
-    for start, path in starts_to_leave_early(found, rng):
-        for steps in _early_end(engine, volume, path):
-            yield start, True, steps
 
 
 def _where_there_is_none(engine: Delineator, body: Path, seed: int) -> list[FindingValues]:
@@ -227,7 +233,7 @@ def _ends(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[tuple[
             yield early, DelineationSteps(path, first, end, made_until_then, surface)
 
 
-def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[DelineationSteps]:
+def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[tuple[bool, DelineationSteps]]:
     """Only the result before the first round; that round alone is made, for its movement."""
     with suppress(DelineationError):
         first = engine.best_hypothesis(volume, path)
@@ -237,7 +243,7 @@ def _early_end(engine: Delineator, volume: Volume, path: PosePath) -> Iterator[D
         moved = movement(first.refinement, later)
         left = Round(components, fit.residual_mm, moved, at_rho_share(later, _rho_mm(engine)), kept=False)
         end = _without_bias(engine, first)
-        yield DelineationSteps(path, first, end, (left,), engine.finish(volume, end))
+        yield True, DelineationSteps(path, first, end, (left,), engine.finish(volume, end))
 
 
 def _rho_mm(engine: Delineator) -> float:
