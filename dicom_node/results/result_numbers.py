@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicom_node.results.mask_voxels import inside_voxels
 from dicom_node.values.ct_stack import CtStack
 from dissm_engine.delineation import Delineation
 
@@ -33,14 +34,15 @@ class ResultNumbers:
     def of(stack: CtStack, delineation: Delineation) -> ResultNumbers:
         """Measure mask and mesh. The mask is not empty."""
         grid = delineation.ct_grid
-        points = grid.to_lps(np.argwhere(delineation.mask)[:, ::-1])
+        inside = inside_voxels(delineation.mask)
+        points = grid.to_lps(inside[:, ::-1])
         voxel = np.abs(grid.lps_from_voxel[:3, :3]).max(axis=1)
         x, y, z = (float(v) for v in points.max(axis=0) - points.min(axis=0) + voxel)
         spleen = delineation.tissue_hu.get("spleen", float("nan"))
         return ResultNumbers(
-            volume_ml=delineation.volume_ml,
+            volume_ml=float(len(inside) * grid.voxel_ml),
             surface_cm2=delineation.mesh.area_cm2,
             extent_mm=(x, y, z),
-            liver_mean_hu=float(stack.volume.hu[delineation.mask].mean(dtype=np.float64)),
+            liver_mean_hu=float(stack.volume.hu[tuple(inside.T)].mean(dtype=np.float64)),
             spleen_median_hu=float(spleen) if np.isfinite(spleen) else None,
         )

@@ -16,8 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import modules
 from dicom_node.results.captures.canvas import NOT_FOR_DIAGNOSIS, Rgb
-from dicom_node.results.captures.cover_page import CoverTexts, draw_cover, mm_per_pixel
+from dicom_node.results.captures.cover_page import CoverTexts, CoverView, draw_cover, mm_per_pixel
 from dicom_node.results.captures.slice_page import SliceTexts, draw_slice, enlargement
+from dicom_node.results.mask_voxels import inside_voxels
 from dicom_node.results.object_file import save_object
 from dicom_node.results.result_identity import SHORT_TEXT
 from dicom_node.results.result_numbers import ResultNumbers
@@ -38,33 +39,36 @@ _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 
 def write_captures(given: WriterInput) -> tuple[WrittenObject, ...]:
     """Write the cover and the slices; instance 1 is the cover. The mask is not empty."""
-    written = [_save(given, 1, *_cover(given))]
+    numbers = ResultNumbers.of(given.stack, given.delineation)
+    written = [_save(given, 1, *_cover(given, numbers))]
     for number, k in enumerate(captured_slices(given), start=2):
-        written.append(_save(given, number, *_slice(given, k)))
+        written.append(_save(given, number, *_slice(given, k, numbers)))
     return tuple(written)
 
 
 def captured_slices(given: WriterInput) -> list[int]:
     """The slices k that are shown, from head to feet in an axial stack, else in the order of the volume."""
-    occupied = np.flatnonzero(given.delineation.mask.any(axis=(1, 2)))
+    occupied = np.flatnonzero([plane.any() for plane in given.delineation.mask])
     positions = np.linspace(0, len(occupied) - 1, min(len(occupied), MAX_SLICES))
     chosen = [int(k) for k in occupied[np.unique(np.rint(positions).astype(int))]]
     x, y, z = given.stack.volume.lps_from_voxel[:3, 2]
     return chosen[::-1] if z > max(abs(x), abs(y)) else chosen
 
 
-def _cover(given: WriterInput) -> tuple[Rgb, Dataset]:
+def _cover(given: WriterInput, numbers: ResultNumbers) -> tuple[Rgb, Dataset]:
     volume, mask = given.stack.volume, given.delineation.mask
-    scale = mm_per_pixel(mask, volume)
+    points = volume.grid.to_lps(inside_voxels(mask)[:, ::-1])
+    center = points.mean(axis=0)
+    scale = mm_per_pixel(points, center)
     image = Dataset()
     image.NominalScannedPixelSpacing = [scale, scale]
     image.PatientOrientation = None
-    return draw_cover(volume, mask, given.delineation.mesh, scale, _cover_texts(given)), image
+    view = CoverView(center, scale)
+    return draw_cover(volume, mask, given.delineation.mesh, view, _cover_texts(given, numbers)), image
 
 
-def _cover_texts(given: WriterInput) -> CoverTexts:
+def _cover_texts(given: WriterInput, numbers: ResultNumbers) -> CoverTexts:
     identity = given.identity
-    numbers = ResultNumbers.of(given.stack, given.delineation)
     wide, deep, tall = numbers.extent_mm
     spleen = "" if numbers.spleen_median_hu is None else f", spleen {numbers.spleen_median_hu:.0f} HU (median)"
     return CoverTexts(
@@ -82,7 +86,7 @@ def _cover_texts(given: WriterInput) -> CoverTexts:
     )
 
 
-def _slice(given: WriterInput, k: int) -> tuple[Rgb, Dataset]:
+def _slice(given: WriterInput, k: int, numbers: ResultNumbers) -> tuple[Rgb, Dataset]:
     header = given.stack.headers[k]
     spacing = given.stack.volume.grid.spacing
     inside = given.delineation.mask[k]
@@ -90,7 +94,7 @@ def _slice(given: WriterInput, k: int) -> tuple[Rgb, Dataset]:
     row, column = patient_orientation([float(v) for v in header.ImageOrientationPatient])
     mark = given.identity.mark
     texts = SliceTexts(
-        result=f"Liver {given.delineation.volume_ml:.0f} ml" + ("" if mark is Verdict.ACCEPT else f"   {mark}"),
+        result=f"Liver {numbers.volume_ml:.0f} ml" + ("" if mark is Verdict.ACCEPT else f"   {mark}"),
         where=_where(header, k, len(given.stack.headers)),
         why=next(iter(given.identity.reasons), ""),
         letters=(_OPPOSITE[row], row, _OPPOSITE[column], column),
