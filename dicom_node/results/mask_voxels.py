@@ -12,11 +12,12 @@ def inside_voxels(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     if not slices.any():
         return np.zeros((0, 3), dtype=np.int64)
     first, last = _ends(slices)
-    flat = mask[first : last + 1].any(axis=0)
-    top, bottom = _ends(flat.any(axis=1))
-    left, right = _ends(flat.any(axis=0))
+    flat: npt.NDArray[np.bool_] = np.logical_or.reduce(mask[first : last + 1])
+    top, bottom = _ends(np.logical_or.reduce(flat, axis=1))
+    left, right = _ends(np.logical_or.reduce(flat))
     box = mask[first : last + 1, top : bottom + 1, left : right + 1]
-    return np.argwhere(box) + np.array([first, top, left])
+    found: npt.NDArray[np.int64] = np.argwhere(box) + np.array([first, top, left])
+    return found
 
 
 def _ends(holds: npt.NDArray[np.bool_]) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from dicom_node.results.mask_voxels import inside_voxels
 from dicom_node.values.ct_stack import CtStack
 from dissm_engine.delineation import Delineation
 
@@ -31,13 +31,20 @@ class ResultNumbers:
     spleen_median_hu: float | None
 
     @staticmethod
-    def of(stack: CtStack, delineation: Delineation) -> ResultNumbers:
-        """Measure mask and mesh. The mask is not empty."""
+    def of(
+        stack: CtStack, delineation: Delineation, inside: npt.NDArray[np.int64], points_lps: npt.NDArray[np.float64]
+    ) -> ResultNumbers:
+        """Measure mask and mesh.
+
+        Args:
+            stack: The CT.
+            delineation: What was found in it.
+            inside: The mask's voxels [N, 3] (k, j, i), at least one.
+            points_lps: Their centres [N, 3], LPS mm.
+        """
         grid = delineation.ct_grid
-        inside = inside_voxels(delineation.mask)
-        points = grid.to_lps(inside[:, ::-1])
         voxel = np.abs(grid.lps_from_voxel[:3, :3]).max(axis=1)
-        x, y, z = (float(v) for v in points.max(axis=0) - points.min(axis=0) + voxel)
+        x, y, z = (float(v) for v in points_lps.max(axis=0) - points_lps.min(axis=0) + voxel)
         spleen = delineation.tissue_hu.get("spleen", float("nan"))
         return ResultNumbers(
             volume_ml=float(len(inside) * grid.voxel_ml),

@@ -129,8 +129,8 @@ def _box(filled: _Mask, inside: _Mask) -> tuple[slice, ...]:
     """The voxels of either and one around them, as far as there are any: both are empty beyond."""
     slices = np.array([one.any() or other.any() for one, other in zip(filled, inside, strict=True)])
     k = _range(slices)
-    flat = filled[k].any(axis=0) | inside[k].any(axis=0)
-    return k, _range(flat.any(axis=1)), _range(flat.any(axis=0))
+    flat = np.logical_or.reduce(filled[k]) | np.logical_or.reduce(inside[k])
+    return k, _range(np.logical_or.reduce(flat, axis=1)), _range(np.logical_or.reduce(flat))
 
 
 def _range(holds: npt.NDArray[np.bool_]) -> slice:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
+from pydicom.charset import default_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
@@ -156,6 +157,8 @@ def _points_on_edges(
 
 def _contour(points: npt.NDArray[np.float64], number: int, image: Dataset) -> Dataset:
     contour = Dataset()
+    # Its bytes are as they are written to the file: pydicom has nothing to convert.
+    contour.set_original_encoding(False, True, default_encoding)
     contour.ContourImageSequence = [modules.referenced_instance(image)]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)

@@ -18,10 +18,8 @@ from dicom_node.results import modules
 from dicom_node.results.captures.canvas import NOT_FOR_DIAGNOSIS, Rgb
 from dicom_node.results.captures.cover_page import CoverTexts, CoverView, draw_cover, mm_per_pixel
 from dicom_node.results.captures.slice_page import SliceTexts, draw_slice, enlargement
-from dicom_node.results.mask_voxels import inside_voxels
 from dicom_node.results.object_file import save_object
 from dicom_node.results.result_identity import SHORT_TEXT
-from dicom_node.results.result_numbers import ResultNumbers
 from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.equipment import MODEL
 from dicom_node.values.results import ObjectKind, WrittenObject
@@ -39,10 +37,9 @@ _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 
 def write_captures(given: WriterInput) -> tuple[WrittenObject, ...]:
     """Write the cover and the slices; instance 1 is the cover. The mask is not empty."""
-    numbers = ResultNumbers.of(given.stack, given.delineation)
-    written = [_save(given, 1, *_cover(given, numbers))]
+    written = [_save(given, 1, *_cover(given))]
     for number, k in enumerate(captured_slices(given), start=2):
-        written.append(_save(given, number, *_slice(given, k, numbers)))
+        written.append(_save(given, number, *_slice(given, k)))
     return tuple(written)
 
 
@@ -55,20 +52,20 @@ def captured_slices(given: WriterInput) -> list[int]:
     return chosen[::-1] if z > max(abs(x), abs(y)) else chosen
 
 
-def _cover(given: WriterInput, numbers: ResultNumbers) -> tuple[Rgb, Dataset]:
+def _cover(given: WriterInput) -> tuple[Rgb, Dataset]:
     volume, mask = given.stack.volume, given.delineation.mask
-    points = volume.grid.to_lps(inside_voxels(mask)[:, ::-1])
+    points = given.measured.points_lps
     center = points.mean(axis=0)
     scale = mm_per_pixel(points, center)
     image = Dataset()
     image.NominalScannedPixelSpacing = [scale, scale]
     image.PatientOrientation = None
     view = CoverView(center, scale)
-    return draw_cover(volume, mask, given.delineation.mesh, view, _cover_texts(given, numbers)), image
+    return draw_cover(volume, mask, given.delineation.mesh, view, _cover_texts(given)), image
 
 
-def _cover_texts(given: WriterInput, numbers: ResultNumbers) -> CoverTexts:
-    identity = given.identity
+def _cover_texts(given: WriterInput) -> CoverTexts:
+    identity, numbers = given.identity, given.measured.numbers
     wide, deep, tall = numbers.extent_mm
     spleen = "" if numbers.spleen_median_hu is None else f", spleen {numbers.spleen_median_hu:.0f} HU (median)"
     return CoverTexts(
@@ -86,7 +83,7 @@ def _cover_texts(given: WriterInput, numbers: ResultNumbers) -> CoverTexts:
     )
 
 
-def _slice(given: WriterInput, k: int, numbers: ResultNumbers) -> tuple[Rgb, Dataset]:
+def _slice(given: WriterInput, k: int) -> tuple[Rgb, Dataset]:
     header = given.stack.headers[k]
     spacing = given.stack.volume.grid.spacing
     inside = given.delineation.mask[k]
@@ -94,7 +91,7 @@ def _slice(given: WriterInput, k: int, numbers: ResultNumbers) -> tuple[Rgb, Dat
     row, column = patient_orientation([float(v) for v in header.ImageOrientationPatient])
     mark = given.identity.mark
     texts = SliceTexts(
-        result=f"Liver {numbers.volume_ml:.0f} ml" + ("" if mark is Verdict.ACCEPT else f"   {mark}"),
+        result=f"Liver {given.measured.numbers.volume_ml:.0f} ml" + ("" if mark is Verdict.ACCEPT else f"   {mark}"),
         where=_where(header, k, len(given.stack.headers)),
         why=next(iter(given.identity.reasons), ""),
         letters=(_OPPOSITE[row], row, _OPPOSITE[column], column),
