@@ -47,7 +47,7 @@ def benchmark_ct(bundle: Bundle, seed: int, traits: Sequence[Trait] = ()) -> Ben
     around one drawn from the bundle's own shape model, which is an easier input and therefore named. Every trait of
     `traits` is in it; without any it is an ordinary patient.
     """
-    liver, name = _liver(bundle, seed)
+    liver, name = benchmark_liver(bundle, seed)
     anatomy = build_anatomy(liver, seed, deform=False, whole_liver=True, variety=Variety.plain().always(*traits))
     phantom = scan(anatomy, filling_protocol(anatomy), seed)
     if phantom.volume.grid.shape != SHAPE:
@@ -64,7 +64,7 @@ def filling_protocol(anatomy: Anatomy) -> ScanProtocol:
     return ScanProtocol(pixel_mm=pixel, slice_mm=float(extent[2]) / (SHAPE[0] + 0.5))
 
 
-def _liver(bundle: Bundle, seed: int) -> tuple[TriangleMesh, str]:
+def benchmark_liver(bundle: Bundle, seed: int) -> tuple[TriangleMesh, str]:
     file = Path(os.environ.get("DISSM_TEST_DATA", _ROOT.parent / "shared" / "data")) / _LIVERS
     if file.is_file():
         livers = open_source(file).load()

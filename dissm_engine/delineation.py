@@ -54,4 +54,4 @@ class Delineation:
     @property
     def volume_ml(self) -> float:
         """Volume inside the mask."""
-        return float(self.mask.sum() * self.ct_grid.voxel_ml)
+        return float(np.count_nonzero(self.mask) * self.ct_grid.voxel_ml)

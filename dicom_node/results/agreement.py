@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from dissm_engine.mesh import TriangleMesh
@@ -40,8 +39,7 @@ def measure_agreement(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMes
     faces = body_grid.to_lps(_boundary_faces(body))
     to_seg = np.asarray(cKDTree(faces).query(mesh.vertices)[0])
     to_surface = np.abs(signed_distance_to_mesh(_thinned(faces), mesh))
-    inner = body & ~ndimage.binary_erosion(body)
-    outer = ~body & ndimage.binary_dilation(body)
+    inner, outer = _both_sides(body)
     deepest_outside = signed_distance_to_mesh(_thinned(_centres(inner, body_grid)), mesh).max()
     deepest_inside = -signed_distance_to_mesh(_thinned(_centres(outer, body_grid)), mesh).min()
     return SegSurfaceAgreement(
@@ -55,11 +53,28 @@ def measure_agreement(mask: npt.NDArray[np.bool_], grid: Grid, mesh: TriangleMes
 
 def _cropped(mask: npt.NDArray[np.bool_], grid: Grid) -> tuple[npt.NDArray[np.bool_], Grid]:
     """The bounding box of the mask with one empty voxel around it, also beyond the CT's border."""
-    inside = np.argwhere(mask)
-    low, high = inside.min(axis=0), inside.max(axis=0) + 1
-    body = np.pad(mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]], 1)
-    start = (int(low[0]) - 1, int(low[1]) - 1, int(low[2]) - 1)
+    k = np.flatnonzero([plane.any() for plane in mask])
+    flat = np.logical_or.reduce(mask[k[0] : k[-1] + 1])
+    j, i = (np.flatnonzero(np.logical_or.reduce(flat, axis=axis)) for axis in (1, 0))
+    body = np.pad(mask[k[0] : k[-1] + 1, j[0] : j[-1] + 1, i[0] : i[-1] + 1], 1)
+    start = (int(k[0]) - 1, int(j[0]) - 1, int(i[0]) - 1)
     return body, grid.crop(start, (body.shape[0], body.shape[1], body.shape[2]))
+
+
+def _both_sides(
+    body: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The voxels inside that share a face with one outside, and those outside that share one with one inside."""
+    inner, outer = np.zeros_like(body), np.zeros_like(body)
+    for axis in range(3):
+        first = tuple(slice(None, -1) if axis == other else slice(None) for other in range(3))
+        second = tuple(slice(1, None) if axis == other else slice(None) for other in range(3))
+        leaves, enters = body[first] & ~body[second], ~body[first] & body[second]
+        inner[first] |= leaves
+        outer[second] |= leaves
+        inner[second] |= enters
+        outer[first] |= enters
+    return inner, outer
 
 
 def _boundary_faces(body: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -33,7 +33,7 @@ def prove(request: ProofRequest) -> Proof:
     stack, delineation = request.stack, request.delineation
     seg = read_seg(request.files[ObjectKind.SEG][0])
     mask, offset = _prove_seg(seg, stack, delineation)
-    voxels = int(mask.sum())
+    voxels = int(np.count_nonzero(mask))
     proof = Proof(len(seg.frames), voxels, voxels * delineation.ct_grid.voxel_ml, offset)
     if ObjectKind.SURFACE in request.files:
         surface = read_surface(request.files[ObjectKind.SURFACE][0])
@@ -86,7 +86,7 @@ def _prove_seg(seg: SegObject, stack: CtStack, delineation: Delineation) -> tupl
         if apart > SAME_POSITION_MM:
             raise ProofError(SEG_NOT_ON_CT, problem=f"frame {number} lies {apart:.3f} mm from the image it names")
     mask, offset = mask_on_grid(seg, grid)
-    wrong = int((mask != delineation.mask).sum())
+    wrong = int(np.count_nonzero(mask != delineation.mask))
     if wrong:
         raise ProofError(SEG_NOT_ON_CT, problem=f"{wrong} voxels are not the engine's")
     if not mask.any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ class ProvenMask:
 
     inside: npt.NDArray[np.bool_]
     seg: Dataset
+
+    @cached_property
+    def voxels(self) -> npt.NDArray[np.int64]:
+        """The indices [N, 3] (k, j, i) of the voxels inside, slice by slice."""
+        found = []
+        for k in np.flatnonzero([plane.any() for plane in self.inside]):
+            j, i = np.nonzero(self.inside[k])
+            found.append(np.stack([np.full(len(j), k), j, i], axis=1))
+        return np.concatenate(found)
 
 
 def read_object(kind: ObjectKind, path: Path, stack: CtStack) -> Dataset:

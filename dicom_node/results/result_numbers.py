@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from dicom_node.values.ct_stack import CtStack
 from dissm_engine.delineation import Delineation
@@ -30,17 +31,25 @@ class ResultNumbers:
     spleen_median_hu: float | None
 
     @staticmethod
-    def of(stack: CtStack, delineation: Delineation) -> ResultNumbers:
-        """Measure mask and mesh. The mask is not empty."""
+    def of(
+        stack: CtStack, delineation: Delineation, inside: npt.NDArray[np.int64], points_lps: npt.NDArray[np.float64]
+    ) -> ResultNumbers:
+        """Measure mask and mesh.
+
+        Args:
+            stack: The CT.
+            delineation: What was found in it.
+            inside: The mask's voxels [N, 3] (k, j, i), at least one.
+            points_lps: Their centres [N, 3], LPS mm.
+        """
         grid = delineation.ct_grid
-        points = grid.to_lps(np.argwhere(delineation.mask)[:, ::-1])
         voxel = np.abs(grid.lps_from_voxel[:3, :3]).max(axis=1)
-        x, y, z = (float(v) for v in points.max(axis=0) - points.min(axis=0) + voxel)
+        x, y, z = (float(v) for v in points_lps.max(axis=0) - points_lps.min(axis=0) + voxel)
         spleen = delineation.tissue_hu.get("spleen", float("nan"))
         return ResultNumbers(
-            volume_ml=delineation.volume_ml,
+            volume_ml=float(len(inside) * grid.voxel_ml),
             surface_cm2=delineation.mesh.area_cm2,
             extent_mm=(x, y, z),
-            liver_mean_hu=float(stack.volume.hu[delineation.mask].mean(dtype=np.float64)),
+            liver_mean_hu=float(stack.volume.hu[tuple(inside.T)].mean(dtype=np.float64)),
             spleen_median_hu=float(spleen) if np.isfinite(spleen) else None,
         )

@@ -38,23 +38,23 @@ def prove_rtstruct(request: ProofRequest, proven: ProvenMask) -> Facts:
     try:
         _prove_frame(dataset, request)
         (region,) = dataset.ROIContourSequence
-        uids = [str(header.SOPInstanceUID) for header in request.stack.headers]
+        slices = {str(header.SOPInstanceUID): k for k, header in enumerate(request.stack.headers)}
         for contour in region.ContourSequence:
             require(contour.ContourGeometricType == "CLOSED_PLANAR", _KIND, "a contour is not closed and planar")
             (image,) = contour.ContourImageSequence
-            require(image.ReferencedSOPInstanceUID in uids, _KIND, "a contour names an image that is not of this CT")
-            k = uids.index(str(image.ReferencedSOPInstanceUID))
-            points = np.array([float(value) for value in contour.ContourData]).reshape(-1, 3)
+            require(image.ReferencedSOPInstanceUID in slices, _KIND, "a contour names an image that is not of this CT")
+            k = slices[str(image.ReferencedSOPInstanceUID)]
+            points = _points(contour)
             require(len(points) == contour.NumberOfContourPoints, _KIND, "a contour has not the points it counts")
             off_plane = max(off_plane, _off_plane(points, request.stack.headers[k]))
             # Outlines of holes turn their inside off again.
-            filled[k] ^= _enclosed(points @ grid.voxel_from_lps[:3, :3].T + grid.voxel_from_lps[:3, 3], filled[k].shape)
+            ijk = points @ grid.voxel_from_lps[:3, :3].T + grid.voxel_from_lps[:3, 3]
+            _toggle_enclosed(filled[k], ijk)
         count = len(region.ContourSequence)
     except UNREADABLE as problem:
         raise ProofError(OBJECT_NOT_PROVEN, kind=_KIND, problem=f"unreadable ({type(problem).__name__})") from problem
     require(off_plane <= _MAX_OFF_PLANE_MM, _KIND, f"a contour lies {off_plane:.3f} mm off its image")
-    dsc = 2.0 * float((filled & proven.inside).sum()) / float(filled.sum() + proven.inside.sum())
-    inner = _distant(filled, proven.inside)
+    dsc, inner = _compared(filled, proven.inside)
     require(inner == 0, _KIND, f"{inner} voxels away from the SEG's boundary are not the SEG's")
     require(dsc >= _MIN_DSC, _KIND, f"contours and SEG overlap by {dsc:.4f} (Dice) only")
     return {"contours": count, "max_off_plane_mm": off_plane, "dsc": dsc, "distant_voxels": inner}
@@ -84,29 +84,74 @@ def _off_plane(points: npt.NDArray[np.float64], header: Dataset) -> float:
     return float(np.abs((points - origin) @ normal).max())
 
 
-def _enclosed(ijk: npt.NDArray[np.float64], shape: tuple[int, int]) -> _Mask:
-    """Which pixel centres a polygon encloses, by the even-odd rule along rows. ijk: [N, 3], the k is not looked at."""
+def _points(contour: Dataset) -> npt.NDArray[np.float64]:
+    """The contour's points [N, 3], LPS mm. The file's own bytes: half a million numbers are no objects of their own."""
+    content = contour.get_item("ContourData").value
+    texts = content.split(b"\\") if isinstance(content, bytes) else content
+    return np.array([float(text) for text in texts]).reshape(-1, 3)
+
+
+def _toggle_enclosed(plane: _Mask, ijk: npt.NDArray[np.float64]) -> None:
+    """Turn over the pixels whose centres a polygon encloses, by the even-odd rule along rows.
+
+    Args:
+        plane: One slice [J, I], changed.
+        ijk: The polygon's corners [N, 3]; the k is not looked at.
+    """
     x, y = ijk[:, 0], ijk[:, 1]
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-    inside = np.zeros(shape, dtype=np.bool_)
-    first, last = max(0, int(np.floor(y.min()))), min(shape[0] - 1, int(np.ceil(y.max())))
-    centres = np.arange(shape[1])
-    for row in range(first, last + 1):
-        crossed = (y <= row) != (next_y <= row)
-        at = x[crossed] + (row - y[crossed]) / (next_y[crossed] - y[crossed]) * (next_x[crossed] - x[crossed])
-        inside[row] = (np.searchsorted(np.sort(at), centres, side="right") % 2).astype(bool)
-    return inside
+    # An edge crosses the rows r with min(y) <= r < max(y).
+    low = np.clip(np.ceil(np.minimum(y, next_y)), 0, plane.shape[0]).astype(np.int64)
+    high = np.clip(np.ceil(np.maximum(y, next_y)), 0, plane.shape[0]).astype(np.int64)
+    count = high - low
+    if not count.any():
+        return
+    edge = np.repeat(np.arange(len(x)), count)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + low[edge]
+    at = x[edge] + (row - y[edge]) / (next_y[edge] - y[edge]) * (next_x[edge] - x[edge])
+    # Every crossing turns over all centres from itself on.
+    column = np.clip(np.ceil(at), 0, plane.shape[1]).astype(np.int64)
+    first, last, width = int(row.min()), int(row.max()), plane.shape[1] + 1
+    turns = np.bincount((row - first) * width + column, minlength=(last - first + 1) * width).reshape(-1, width)
+    plane[first : last + 1] ^= (np.cumsum(turns[:, :-1], axis=1) % 2).astype(bool)
+
+
+def _compared(filled: _Mask, inside: _Mask) -> tuple[float, int]:
+    """The Dice similarity coefficient, and how many voxels differ away from the boundary of `inside`."""
+    box = _box(filled, inside)
+    filled, inside = filled[box], inside[box]
+    both = np.count_nonzero(filled & inside)
+    dsc = 2.0 * both / (np.count_nonzero(filled) + np.count_nonzero(inside))
+    return float(dsc), _distant(filled, inside)
+
+
+def _box(filled: _Mask, inside: _Mask) -> tuple[slice, ...]:
+    """The voxels of either and one around them, as far as there are any: both are empty beyond."""
+    slices = np.array([one.any() or other.any() for one, other in zip(filled, inside, strict=True)])
+    k = _range(slices)
+    flat = np.logical_or.reduce(filled[k]) | np.logical_or.reduce(inside[k])
+    return k, _range(np.logical_or.reduce(flat, axis=1)), _range(np.logical_or.reduce(flat))
+
+
+def _range(holds: npt.NDArray[np.bool_]) -> slice:
+    found = np.flatnonzero(holds)
+    return slice(max(0, int(found[0]) - 1), int(found[-1]) + 2)
 
 
 def _distant(filled: _Mask, inside: _Mask) -> int:
     """How many voxels differ though their whole neighbourhood [3, 3, 3] in the SEG is of one kind."""
-    padded = np.pad(inside, 1, mode="edge")
-    shape = inside.shape
-    every, some = np.ones_like(inside), np.zeros_like(inside)
-    for k in range(3):
-        for j in range(3):
-            for i in range(3):
-                part = padded[k : k + shape[0], j : j + shape[1], i : i + shape[2]]
-                every &= part
-                some |= part
-    return int(((filled != inside) & (every | ~some)).sum())
+    every, some = inside, inside
+    for axis in range(3):
+        every, some = _along(every, axis, np.logical_and), _along(some, axis, np.logical_or)
+    return int(np.count_nonzero((filled != inside) & (every | ~some)))
+
+
+def _along(mask: _Mask, axis: int, combine: np.ufunc) -> _Mask:
+    """Each voxel combined with its two neighbours along an axis; at the border it stands in for the missing one."""
+    padded = np.pad(mask, [(int(axis == other),) * 2 for other in range(3)], mode="edge")
+    before, middle, after = (
+        tuple(slice(start, start + mask.shape[axis]) if axis == other else slice(None) for other in range(3))
+        for start in range(3)
+    )
+    combined: _Mask = combine(combine(padded[before], padded[middle]), padded[after])
+    return combined

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
+from pydicom.charset import default_encoding
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import modules
@@ -153,9 +158,18 @@ def _points_on_edges(
 
 def _contour(points: npt.NDArray[np.float64], number: int, image: Dataset) -> Dataset:
     contour = Dataset()
+    # Its bytes are as they are written to the file: pydicom has nothing to convert.
+    contour.set_original_encoding(False, True, default_encoding)
     contour.ContourImageSequence = [modules.referenced_instance(image)]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)
     contour.ContourNumber = number
-    contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
+    contour.add(_decimal_strings(points.ravel().tolist(), "ContourData"))
     return contour
+
+
+def _decimal_strings(values: list[float], keyword: str) -> Any:
+    """The element with its bytes as they are written: half a million numbers are no objects of their own."""
+    text = "\\".join(map("%.4f".__mod__, values)).encode("ascii")
+    content = text + b" " * (len(text) % 2)
+    return RawDataElement(Tag(keyword), "DS", len(content), content, 0, False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import highdicom
@@ -105,7 +106,9 @@ def _geometry_header(header: Dataset, step: float) -> Dataset:
     """
     reduced = Dataset()
     for keyword in _SOURCE_KEYWORDS:
-        modules.copy_readable(reduced, header, keyword)
+        with suppress(*PARSE_ERRORS):
+            # The same elements, no copies: highdicom only reads its source images.
+            reduced.add(header[keyword])
     for keyword in modules.PATIENT_AND_STUDY_TYPE_2:
         setattr(reduced, keyword, None)
     reduced.SliceThickness = _slice_thickness(header, step)

@@ -52,7 +52,9 @@ def read_seg(path: Path) -> SegObject:
         _check(dataset.get("SOPClassUID") == SegmentationStorage, "it is not a Segmentation")
         _check(dataset.SegmentationType == "BINARY", f"SegmentationType is {dataset.SegmentationType}")
         _check(len(dataset.SegmentSequence) == 1, "it does not hold exactly one segment")
-        pixels = dataset.pixel_array.reshape(int(dataset.NumberOfFrames), dataset.Rows, dataset.Columns) != 0
+        _check(dataset.BitsAllocated == 1, f"BitsAllocated is {dataset.BitsAllocated}, not 1")
+        # Single bits come unpacked as 0 and 1.
+        pixels = dataset.pixel_array.reshape(int(dataset.NumberOfFrames), dataset.Rows, dataset.Columns).view(np.bool_)
         groups = dataset.PerFrameFunctionalGroupsSequence
         _check(len(groups) == len(pixels), f"{len(groups)} functional groups for {len(pixels)} frames")
         shared = dataset.SharedFunctionalGroupsSequence[0]

@@ -102,11 +102,11 @@ def _prove_words(items: list[Dataset], request: ProofRequest) -> None:
 
 def _prove_numbers(items: list[Dataset], request: ProofRequest, proven: ProvenMask) -> Facts:
     grid = request.stack.volume.grid
-    kji = np.argwhere(proven.inside)
+    kji = proven.voxels
     lps = kji[:, ::-1] @ grid.lps_from_voxel[:3, :3].T
     faces = np.abs(grid.lps_from_voxel[:3, :3]).max(axis=1)
     x, y, z = lps.max(axis=0) - lps.min(axis=0) + faces
-    mean_hu = float(request.stack.volume.hu[proven.inside].astype(np.float64).mean())
+    mean_hu = float(request.stack.volume.hu[tuple(kji.T)].astype(np.float64).mean())
     expected = {
         (_VOLUME, "mL", ""): len(kji) * abs(np.linalg.det(grid.lps_from_voxel[:3, :3])) / 1000.0,
         (_AREA, "cm2", ""): _area_cm2(request),

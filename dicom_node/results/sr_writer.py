@@ -91,11 +91,10 @@ def _report(given: WriterInput) -> sr.MeasurementReport:
         serial_number=identity.bundle_digest[:16],
     )
     context = sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device))
-    numbers = ResultNumbers.of(given.stack, given.delineation)
     return sr.MeasurementReport(
         observation_context=context,
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=[_liver(given, numbers)],
+        imaging_measurements=[_liver(given, given.measured.numbers)],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
             sr.CodedConcept("en-US", "RFC5646", "English (United States)")

@@ -66,7 +66,7 @@ def _measured(
     backward = np.concatenate([edges[:, 3:], edges[:, :3]], axis=1)
     require(_same_rows(edges, backward), _KIND, "it is not closed")
     volume_ml = float(np.einsum("fx,fx->f", corners[:, 0], cross).sum() / 6 / 1000.0)
-    seg_ml = float(proven.inside.sum() * abs(np.linalg.det(request.stack.volume.lps_from_voxel[:3, :3])) / 1000.0)
+    seg_ml = float(len(proven.voxels) * abs(np.linalg.det(request.stack.volume.lps_from_voxel[:3, :3])) / 1000.0)
     near = abs(volume_ml - seg_ml) <= _VOLUME_TOLERANCE * seg_ml + _skin_ml(request)
     require(near, _KIND, f"it encloses {volume_ml:.1f} ml, the SEG {seg_ml:.1f} ml")
     return {"triangles": len(corners), "volume_ml": volume_ml, "max_corner_distance_mm": apart}

@@ -14,7 +14,7 @@ from dicom_node.results.seg import write_seg
 from dicom_node.results.sr_writer import write_sr
 from dicom_node.results.stl_writer import write_stl
 from dicom_node.results.surface.writer import write_surface
-from dicom_node.results.writer_input import UNKNOWN_PHASE, WriterInput
+from dicom_node.results.writer_input import UNKNOWN_PHASE, MeasuredMask, WriterInput
 from dicom_node.settings import ResultSettings
 from dicom_node.values.ct_stack import CtStack
 from dicom_node.values.phase import PhaseVerdict
@@ -69,7 +69,7 @@ def write_results(
     """
     folder.mkdir(parents=True, exist_ok=True)
     identity = ResultIdentity.of(delineation, input_digest, settings, created_at, mark, doubts, revision)
-    given = WriterInput(stack, delineation, identity, settings, folder, phase)
+    given = WriterInput(stack, delineation, identity, settings, folder, MeasuredMask(stack, delineation), phase)
     for kind in settings.objects_made() if kinds is None else kinds:
         given = replace(given, written=(*given.written, *WRITERS[kind](given)))
     return given.written

@@ -17,7 +17,7 @@ from dicom_node.values.results import ObjectKind
 from dissm_engine.volume import Grid
 
 _KIND = ObjectKind.CAPTURE
-_CONTOUR = np.array([255, 176, 0], dtype=np.uint8)
+_CONTOUR = (255, 176, 0)
 _SIDE, _ABOVE, _BELOW = 20, 52, 44
 _COVER_PANELS = {"coronal": (80, 0, 0), "sagittal": (80, 512, 1)}
 """First row, first column, and the LPS axis that runs to the right; z runs upward."""
@@ -38,7 +38,7 @@ def prove_captures(request: ProofRequest, proven: ProvenMask) -> Facts:
     try:
         for dataset in (cover, *pages):
             _prove_flags(dataset)
-        distance = _prove_cover(cover, proven.inside, request.stack.volume.grid)
+        distance = _prove_cover(cover, proven, request.stack.volume.grid)
         contour, grey = 0, 1.0
         shown: set[int] = set()
         for dataset in pages:
@@ -50,8 +50,8 @@ def prove_captures(request: ProofRequest, proven: ProvenMask) -> Facts:
     except UNREADABLE as problem:
         require(False, _KIND, f"it cannot be read ({type(problem).__name__})")
         raise AssertionError from problem
-    occupied = np.flatnonzero(proven.inside.any(axis=(1, 2)))
-    require({int(occupied[0]), int(occupied[-1])} <= shown, _KIND, "the first or the last slice is not shown")
+    ends = {int(proven.voxels[0, 0]), int(proven.voxels[-1, 0])}
+    require(ends <= shown, _KIND, "the first or the last slice is not shown")
     return {
         "slices": len(pages),
         "contour_pixels": contour,
@@ -81,33 +81,40 @@ def _prove_page(dataset: Dataset, hu: npt.NDArray[np.generic], inside: _Mask) ->
     whole = (inside.shape[0] * tall, inside.shape[1] * wide) == image.shape[:2] and tall > 0 and wide > 0
     require(whole, _KIND, "a page's image is no whole multiple of the CT's")
     expected = _edge(_enlarged(inside, tall, wide))
-    found = np.asarray((image == _CONTOUR).all(axis=2))
-    wrong = int((expected != found).sum())
+    found = _in_contour_color(image)
+    wrong = int(np.count_nonzero(expected != found))
     require(wrong == 0, _KIND, f"{wrong} pixels of a contour do not lie on the SEG's")
-    share = np.clip((hu.astype(np.float64) + 160.0) / 400.0, 0, 1) * 255
-    grey = _enlarged(share, tall, wide)[~found]
-    near = np.abs(image[~found].astype(np.float64) - grey[:, None]).max(axis=1) <= 1
-    agreement = float(near.mean())
+    share = np.clip((hu.astype(np.float32) + 160.0) / 400.0, 0, 1) * 255
+    grey = _enlarged(share, tall, wide)
+    near = ~found
+    for channel in range(3):
+        near &= np.abs(image[..., channel] - grey) <= 1
+    agreement = float(np.count_nonzero(near)) / max(int(np.count_nonzero(~found)), 1)
     require(agreement >= _MIN_GREY_AGREEMENT, _KIND, f"only {agreement:.1%} of a page's image is the CT's")
-    return int(found.sum()), agreement
+    return int(np.count_nonzero(found)), agreement
+
+
+def _in_contour_color(pixels: npt.NDArray[np.uint8]) -> _Mask:
+    red, green, blue = _CONTOUR
+    found: _Mask = (pixels[..., 0] == red) & (pixels[..., 1] == green) & (pixels[..., 2] == blue)
+    return found
 
 
 def _enlarged(values: npt.NDArray[np.generic], tall: int, wide: int) -> npt.NDArray[Any]:
     return values.repeat(tall, axis=0).repeat(wide, axis=1)
 
 
-def _prove_cover(dataset: Dataset, inside: _Mask, grid: Grid) -> int:
+def _prove_cover(dataset: Dataset, proven: ProvenMask, grid: Grid) -> int:
     """The largest distance, in pixels, between the contours of the cover and those of the SEG in the same planes."""
     page = dataset.pixel_array
     scale = float(dataset.NominalScannedPixelSpacing[0])
-    kji = np.argwhere(inside)
-    center = grid.lps_from_voxel[:3, :3] @ kji.mean(axis=0)[::-1] + grid.lps_from_voxel[:3, 3]
+    center = grid.lps_from_voxel[:3, :3] @ proven.voxels.mean(axis=0)[::-1] + grid.lps_from_voxel[:3, 3]
     furthest = 0
     for name, (top, left, across) in _COVER_PANELS.items():
         panel = page[top : top + _PANEL_ROWS, left : left + _PANEL_COLUMNS]
-        found = np.asarray((panel == _CONTOUR).all(axis=2))
+        found = _in_contour_color(panel)
         # The cover's contours are two pixels wide.
-        section = _section(inside, grid, center, across, scale)
+        section = _section(proven.inside, grid, center, across, scale)
         expected = _edge(section) | _edge(section & ~_edge(section))
         distance = max(_distance(found, expected), _distance(expected, found))
         require(distance <= _COVER_TOLERANCE_PIXELS, _KIND, f"the cover's {name} contour is not the SEG's")

@@ -16,12 +16,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import modules
 from dicom_node.results.captures.canvas import NOT_FOR_DIAGNOSIS, Rgb
-from dicom_node.results.captures.cover_page import CoverTexts, draw_cover, mm_per_pixel
+from dicom_node.results.captures.cover_page import CoverTexts, CoverView, draw_cover, mm_per_pixel
 from dicom_node.results.captures.slice_page import SliceTexts, draw_slice, enlargement
 from dicom_node.results.object_file import save_object
 from dicom_node.results.object_times import add_dates
 from dicom_node.results.result_identity import SHORT_TEXT
-from dicom_node.results.result_numbers import ResultNumbers
 from dicom_node.results.writer_input import WriterInput
 from dicom_node.values.equipment import MODEL
 from dicom_node.values.results import ObjectKind, WrittenObject
@@ -47,7 +46,7 @@ def write_captures(given: WriterInput) -> tuple[WrittenObject, ...]:
 
 def captured_slices(given: WriterInput) -> list[int]:
     """The slices k that are shown, from head to feet in an axial stack, else in the order of the volume."""
-    occupied = np.flatnonzero(given.delineation.mask.any(axis=(1, 2)))
+    occupied = np.flatnonzero([plane.any() for plane in given.delineation.mask])
     positions = np.linspace(0, len(occupied) - 1, min(len(occupied), MAX_SLICES))
     chosen = [int(k) for k in occupied[np.unique(np.rint(positions).astype(int))]]
     x, y, z = given.stack.volume.lps_from_voxel[:3, 2]
@@ -56,16 +55,18 @@ def captured_slices(given: WriterInput) -> list[int]:
 
 def _cover(given: WriterInput) -> tuple[Rgb, Dataset]:
     volume, mask = given.stack.volume, given.delineation.mask
-    scale = mm_per_pixel(mask, volume)
+    points = given.measured.points_lps
+    center = points.mean(axis=0)
+    scale = mm_per_pixel(points, center)
     image = Dataset()
     image.NominalScannedPixelSpacing = [scale, scale]
     image.PatientOrientation = None
-    return draw_cover(volume, mask, given.delineation.mesh, scale, _cover_texts(given)), image
+    view = CoverView(center, scale)
+    return draw_cover(volume, mask, given.delineation.mesh, view, _cover_texts(given)), image
 
 
 def _cover_texts(given: WriterInput) -> CoverTexts:
-    identity = given.identity
-    numbers = ResultNumbers.of(given.stack, given.delineation)
+    identity, numbers = given.identity, given.measured.numbers
     wide, deep, tall = numbers.extent_mm
     spleen = "" if numbers.spleen_median_hu is None else f", spleen {numbers.spleen_median_hu:.0f} HU (median)"
     return CoverTexts(
@@ -91,7 +92,7 @@ def _slice(given: WriterInput, k: int) -> tuple[Rgb, Dataset]:
     row, column = patient_orientation([float(v) for v in header.ImageOrientationPatient])
     mark = given.identity.mark
     texts = SliceTexts(
-        result=f"Liver {given.delineation.volume_ml:.0f} ml" + ("" if mark is Verdict.ACCEPT else f"   {mark}"),
+        result=f"Liver {given.measured.numbers.volume_ml:.0f} ml" + ("" if mark is Verdict.ACCEPT else f"   {mark}"),
         where=_where(header, k, len(given.stack.headers)),
         why=next(iter(given.identity.reasons), ""),
         letters=(_OPPOSITE[row], row, _OPPOSITE[column], column),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from dicom_node.results.captures.canvas import (
     CONTOUR_RGB,
@@ -25,7 +26,7 @@ from dicom_node.results.captures.canvas import (
 )
 from dicom_node.results.captures.surface_picture import draw_surface
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.volume import AIR_HU, Volume, sample_at_lps
+from dissm_engine.volume import AIR_HU, Volume
 
 PAGE = (1024, 1024)
 """Rows and columns."""
@@ -58,25 +59,35 @@ class CoverTexts:
     warn: bool
 
 
-def mm_per_pixel(mask: npt.NDArray[np.bool_], volume: Volume) -> float:
-    """The scale of the panels: the whole liver and its surroundings fit."""
-    points = volume.grid.to_lps(np.argwhere(mask)[:, ::-1])
-    center = points.mean(axis=0)
-    reach = np.abs(points - center).max(axis=0) * 2
+@dataclass(frozen=True, slots=True)
+class CoverView:
+    """What the panels show.
+
+    Attributes:
+        center_lps: The middle of every panel, LPS mm: the mask's centroid, through which both slices go.
+        mm_per_pixel: Of every panel.
+    """
+
+    center_lps: npt.NDArray[np.float64]
+    mm_per_pixel: float
+
+
+def mm_per_pixel(points_lps: npt.NDArray[np.float64], center_lps: npt.NDArray[np.float64]) -> float:
+    """The scale of the panels around the center: all points, [N, 3] LPS mm, and their surroundings fit."""
+    reach = np.maximum(points_lps.max(axis=0) - center_lps, center_lps - points_lps.min(axis=0)) * 2
     needed = max(reach[0] / PANEL[1], reach[1] / PANEL[1], reach[2] / PANEL[0])
     return round(max(float(needed) * _ROOM_AROUND, _MIN_MM_PER_PIXEL), 4)
 
 
-def draw_cover(volume: Volume, mask: npt.NDArray[np.bool_], mesh: TriangleMesh, scale: float, texts: CoverTexts) -> Rgb:
-    """The page. mask: bool [K, J, I] on the volume's grid, not empty. scale: millimetres of a panel's pixel.
-
-    Both slices go through the mask's centroid, which is the middle of its panel.
-    """
-    center = volume.grid.to_lps(np.argwhere(mask)[:, ::-1]).mean(axis=0)
+def draw_cover(
+    volume: Volume, mask: npt.NDArray[np.bool_], mesh: TriangleMesh, view: CoverView, texts: CoverTexts
+) -> Rgb:
+    """The page. mask: bool [K, J, I] on the volume's grid, not empty."""
+    center, scale = view.center_lps, view.mm_per_pixel
     page = blank_page(*PAGE)
     for place, across in ((CORONAL, 0), (SAGITTAL, 1)):
         points = _plane(center, across, scale)
-        hu = sample_at_lps(volume.hu, volume.grid, points, outside=AIR_HU)
+        hu = _sampled(volume, points)
         page.paste(Image.fromarray(with_contour(grey_of(hu), _nearest(mask, volume, points), 2)), place[::-1])
     page.paste(Image.fromarray(draw_surface(mesh, center, scale, PANEL)), SURFACE[::-1])
     draw = ImageDraw.Draw(page)
@@ -99,6 +110,13 @@ def _plane(center: npt.NDArray[np.float64], across: int, scale: float) -> npt.ND
     points[..., across] += (columns - PANEL[1] / 2) * scale
     points[..., 2] -= (rows - PANEL[0] / 2) * scale
     return points
+
+
+def _sampled(volume: Volume, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """HU at LPS points [..., 3], trilinear; air beyond the CT. The volume is read where it is, and not converted."""
+    kji = np.moveaxis(volume.grid.to_voxel(points)[..., ::-1], -1, 0)
+    hu = ndimage.map_coordinates(volume.hu, kji, np.float32, order=1, mode="constant", cval=AIR_HU)
+    return np.asarray(hu)
 
 
 def _nearest(mask: npt.NDArray[np.bool_], volume: Volume, points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
