@@ -116,7 +116,30 @@ SERIES_NOT_RETRIABLE = Reason(
 NOT_RETRIABLE = Reason(
     "NOT_RETRIABLE",
     "case {case} is {state}",
-    "only REFUSED, HELD, PARKED or FAILED cases, and those nothing was sent of, can be retried",
+    "only REFUSED, HELD, PARKED, FAILED or CANCELLED cases, and those nothing was sent of, can be retried; "
+    "dissm-node resend sends a proven result again",
+)
+NOT_CANCELLABLE = Reason(
+    "NOT_CANCELLABLE", "case {case} is {state}", "only a case that is queued or worked on can be cancelled"
+)
+NOT_QUEUED = Reason("NOT_QUEUED", "case {case} is {state}", "only a QUEUED case can be put before others")
+NOT_RESENDABLE = Reason(
+    "NOT_RESENDABLE",
+    "case {case} is {state}",
+    "only a case with a proven result can be sent again: DELIVERED, DELIVERING, or HELD by a destination's refusal",
+)
+NOTHING_TO_RESEND = Reason(
+    "NOTHING_TO_RESEND",
+    "case {case} has no object for {destinations}",
+    "see dissm-node show, and the objects that the destinations want in settings.toml",
+)
+NO_SUCH_DESTINATION = Reason(
+    "NO_SUCH_DESTINATION", "there is no destination {name}", "settings.toml names these: {known}"
+)
+NOT_RECEIVING = Reason(
+    "NOT_RECEIVING",
+    "{name} is waited for no longer: it is {state}",
+    "see dissm-node explain; dissm-node retry decides a refused series again",
 )
 FORBIDDEN_TRANSITION = Reason(
     "FORBIDDEN_TRANSITION", "{what} in state {state} cannot take {event}", "report this; the catalogue was not changed"

@@ -63,16 +63,18 @@ class Decision:
 def studies_to_decide(view: View, *, wait_for_all_series: bool) -> list[str]:
     """UIDs of the studies with settled series that have their stacks.
 
-    wait_for_all_series: leave out those of which another series is still being received or assembled.
+    wait_for_all_series: leave out those of which another series is still being received or assembled, unless a person
+    did not want to wait.
     """
     has_stack = exists().where(Stack.series_id == Series.id, Stack.revision == Series.revision)
     settled = select(Series.study_instance_uid).where(Series.state == SeriesState.SETTLED)
     ready = set(view.session.scalars(settled.where(has_stack)))
+    now = set(view.session.scalars(settled.where(has_stack, Series.process_now)))
     if wait_for_all_series:
         ready -= set(view.session.scalars(settled.where(~has_stack)))
         receiving = select(Series.study_instance_uid).where(Series.state == SeriesState.RECEIVING)
         ready -= set(view.session.scalars(receiving))
-    return sorted(ready)
+    return sorted(ready | now)
 
 
 def stacks_of_study(view: View, study_instance_uid: str) -> list[StudyStack]:

@@ -160,6 +160,7 @@ def _open_series(tx: Transaction, identity: InstanceIdentity, calling_ae: str) -
     elif series.state != SeriesState.RECEIVING:
         series.revision += 1
         series.first_received_at = now
+        series.process_now = False
     series.calling_ae = calling_ae
     series.last_received_at = now
     advance_series(tx, series, SeriesEvent.INSTANCE_STORED, revision=series.revision)

@@ -23,6 +23,10 @@ class SeriesEvent(StrEnum):
     STACK_ADMITTED = "STACK_ADMITTED"
     NO_STACK_ADMITTED = "NO_STACK_ADMITTED"
     RETRIED = "RETRIED"
+    PROCESSED_NOW = "PROCESSED_NOW"
+    """A person did not want to wait until it is quiet."""
+    SOURCE_INVALID = "SOURCE_INVALID"
+    """Its images were rejected by their source, or came under another patient."""
 
 
 class CaseState(StrEnum):
@@ -38,6 +42,10 @@ class CaseState(StrEnum):
     PARKED = "PARKED"
     FAILED = "FAILED"
     HELD = "HELD"
+    CANCELLED = "CANCELLED"
+    """A person wants no result of it."""
+    INVALID = "INVALID"
+    """Its images were rejected by their source, or belong to another patient by now: nothing of it is sent."""
     SUPERSEDED = "SUPERSEDED"
 
 
@@ -59,6 +67,12 @@ class CaseEvent(StrEnum):
     BROKEN = "BROKEN"
     RETRIED = "RETRIED"
     OVERTAKEN = "OVERTAKEN"
+    CANCELLED = "CANCELLED"
+    PUT_FIRST = "PUT_FIRST"
+    """A person wants it worked on before all that are queued now."""
+    RESEND_ASKED = "RESEND_ASKED"
+    """A person wants its proven objects delivered again."""
+    SOURCE_INVALID = "SOURCE_INVALID"
 
 
 class DeliveryState(StrEnum):
@@ -71,7 +85,7 @@ class DeliveryState(StrEnum):
 
 
 class DeliveryEvent(StrEnum):
-    """What happens to a delivery; all but the first and the last are what a destination's answer means."""
+    """What happens to a delivery; all that neither a person nor its case causes is what a destination's answer means."""
 
     CREATED = "CREATED"
     DELIVERED = "DELIVERED"
@@ -79,6 +93,7 @@ class DeliveryEvent(StrEnum):
     TRY_AGAIN = "TRY_AGAIN"
     REFUSED = "REFUSED"
     WITHDRAWN = "WITHDRAWN"
+    RESEND_ASKED = "RESEND_ASKED"
 
 
 _S, _E = SeriesState, SeriesEvent
@@ -86,6 +101,8 @@ SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState]
     (None, _E.INSTANCE_STORED): _S.RECEIVING,
     (_S.RECEIVING, _E.INSTANCE_STORED): _S.RECEIVING,
     (_S.RECEIVING, _E.QUIET): _S.SETTLED,
+    (_S.RECEIVING, _E.PROCESSED_NOW): _S.SETTLED,
+    (_S.SETTLED, _E.PROCESSED_NOW): _S.SETTLED,
     (_S.SETTLED, _E.STACK_ADMITTED): _S.ADMITTED,
     (_S.SETTLED, _E.NO_STACK_ADMITTED): _S.REFUSED,
     # A late slice reopens the series, whatever was decided about it.
@@ -94,6 +111,7 @@ SERIES_TRANSITIONS: Mapping[tuple[SeriesState | None, SeriesEvent], SeriesState]
     (_S.REFUSED, _E.INSTANCE_STORED): _S.RECEIVING,
     # A person changed what it was refused by.
     (_S.REFUSED, _E.RETRIED): _S.RECEIVING,
+    (_S.ADMITTED, _E.SOURCE_INVALID): _S.REFUSED,
 }
 
 _C, _V = CaseState, CaseEvent
@@ -121,6 +139,21 @@ CASE_TRANSITIONS: Mapping[tuple[CaseState | None, CaseEvent], CaseState] = {
     (_C.FAILED, _V.RETRIED): _C.QUEUED,
     (_C.HELD, _V.RETRIED): _C.QUEUED,
     (_C.REFUSED, _V.RETRIED): _C.QUEUED,
+    # What a person asks for (`dissm-node cancel`, `priority`, `resend`).
+    (_C.QUEUED, _V.PUT_FIRST): _C.QUEUED,
+    (_C.QUEUED, _V.CANCELLED): _C.CANCELLED,
+    (_C.RUNNING, _V.CANCELLED): _C.CANCELLED,
+    (_C.DELINEATED, _V.CANCELLED): _C.CANCELLED,
+    (_C.CANCELLED, _V.RETRIED): _C.QUEUED,
+    # The objects are there and proven: nothing is delineated again.
+    (_C.DELIVERED, _V.RESEND_ASKED): _C.DELIVERING,
+    (_C.HELD, _V.RESEND_ASKED): _C.DELIVERING,
+    (_C.DELIVERING, _V.RESEND_ASKED): _C.DELIVERING,
+    **{
+        (state, _V.SOURCE_INVALID): _C.INVALID
+        for state in _C
+        if state not in {_C.INVALID, _C.SUPERSEDED, _C.CANCELLED, _C.REFUSED}
+    },
     **{(state, _V.OVERTAKEN): _C.SUPERSEDED for state in _C if state is not _C.SUPERSEDED},
 }
 
@@ -132,4 +165,7 @@ DELIVERY_TRANSITIONS: Mapping[tuple[DeliveryState | None, DeliveryEvent], Delive
     (_D.WAITING, _W.TRY_AGAIN): _D.WAITING,
     (_D.WAITING, _W.REFUSED): _D.REFUSED,
     (_D.WAITING, _W.WITHDRAWN): _D.WITHDRAWN,
+    (_D.SENT, _W.RESEND_ASKED): _D.WAITING,
+    (_D.REFUSED, _W.RESEND_ASKED): _D.WAITING,
+    (_D.WITHDRAWN, _W.RESEND_ASKED): _D.WAITING,
 }
