@@ -107,6 +107,14 @@ NODE_RUNNING = Reason(
 NODE_NOT_UP = Reason("NODE_NOT_UP", "the node did not come up: {problem}", "run dissm-node check")
 DEMO_SEND_FAILED = Reason("DEMO_SEND_FAILED", "the demo could not send its CT: {problem}", "report this")
 NOT_FOUND = Reason("NOT_FOUND", "there is no {kind} {name}", "see dissm-node cases")
+NO_LOOKUP_KEY = Reason(
+    "NO_LOOKUP_KEY",
+    "nothing can be looked up by accession number or patient id: there is no {file}",
+    "look on the node itself; a copy of its database holds neither of them on purpose",
+)
+NOTHING_LOOKED_UP = Reason(
+    "NOTHING_LOOKED_UP", "name a {kind}, or what it is looked up by", "see dissm-node {command} --help"
+)
 NO_SUCH_SERIES = Reason("NO_SUCH_SERIES", "there is no series {name}", "see dissm-node series")
 SERIES_NOT_RETRIABLE = Reason(
     "SERIES_NOT_RETRIABLE",

@@ -155,6 +155,8 @@ def _open_series(tx: Transaction, identity: InstanceIdentity, calling_ae: str) -
             image_count=0,
             quarantined_count=0,
             stored_bytes=0,
+            patient_digest=identity.patient_digest,
+            accession_digest=identity.accession_digest,
         )
         tx.session.add(series)
     elif series.state != SeriesState.RECEIVING:

@@ -85,7 +85,7 @@ class DeliveryState(StrEnum):
 
 
 class DeliveryEvent(StrEnum):
-    """What happens to a delivery; all that neither a person nor its case causes is what a destination's answer means."""
+    """What happens to a delivery; what neither a person nor its case causes is what a destination's answer means."""
 
     CREATED = "CREATED"
     DELIVERED = "DELIVERED"

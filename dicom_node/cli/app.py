@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dicom_node.cli import console, interventions
+from dicom_node.cli import console, interventions, lookups
 from dicom_node.cli.opening import (
     DEFAULT_SETTINGS,
     DatabaseFile,
@@ -147,69 +147,7 @@ def demo(
     raise typer.Exit(run_demo(given, out, keep=keep, seed=seed, console=console.OUTPUT))
 
 
-@app.command()
-def cases(
-    settings: SettingsFile = DEFAULT_SETTINGS,
-    database: DatabaseFile = None,
-    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
-    as_json: Json = False,
-) -> None:
-    """List the newest cases."""
-    from dicom_node.catalog.histories import newest_cases
-
-    with catalog_to_read(settings, database).read() as view:
-        found = newest_cases(view, newest)
-    if as_json:
-        console.print_json(console.OUTPUT, [case.to_json() for case in found])
-    else:
-        console.print_cases(console.OUTPUT, found)
-
-
-@app.command(name="show")
-def show_case(
-    case: str, settings: SettingsFile = DEFAULT_SETTINGS, database: DatabaseFile = None, as_json: Json = False
-) -> None:
-    """Tell the whole history of one case."""
-    from dicom_node.catalog.histories import case_history
-
-    with catalog_to_read(settings, database).read() as view:
-        history = case_history(view, case)
-    console.print_json(console.OUTPUT, history.to_json()) if as_json else console.print_case(console.OUTPUT, history)
-
-
-@app.command()
-def series(
-    settings: SettingsFile = DEFAULT_SETTINGS,
-    database: DatabaseFile = None,
-    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
-    as_json: Json = False,
-) -> None:
-    """List the newest series, admitted and refused; `explain` takes their UIDs."""
-    from dicom_node.catalog.histories import newest_series
-
-    with catalog_to_read(settings, database).read() as view:
-        found = newest_series(view, newest)
-    if as_json:
-        console.print_json(console.OUTPUT, [one.to_json() for one in found])
-    else:
-        console.print_series_lines(console.OUTPUT, found)
-
-
-@app.command()
-def explain(
-    series: Annotated[str, typer.Argument(metavar="SERIES", help="A SeriesInstanceUID.")],
-    settings: SettingsFile = DEFAULT_SETTINGS,
-    database: DatabaseFile = None,
-    as_json: Json = False,
-) -> None:
-    """Say rule by rule why a series was admitted or refused."""
-    from dicom_node.catalog.histories import series_history
-
-    with catalog_to_read(settings, database).read() as view:
-        history = series_history(view, series)
-    console.print_json(console.OUTPUT, history.to_json()) if as_json else console.print_series(console.OUTPUT, history)
-
-
+lookups.add_commands(app)
 interventions.add_commands(app)
 
 

@@ -145,12 +145,17 @@ def print_cases(console: Console, cases: Sequence[CaseRecord]) -> None:
             _line(console, Text.assemble((case.id, "bold"), ": ", str(case.reason)))
 
 
-def print_series_lines(console: Console, found: Sequence[SeriesRecord]) -> None:
-    """One line a series, with the UID that `explain` takes."""
+def print_series_lines(
+    console: Console, found: Sequence[SeriesRecord], descriptions: Mapping[str, str] | None = None
+) -> None:
+    """One line a series, with the UID that `explain` takes. descriptions: by UID, what the headers say of them."""
     for series in found:
         state = _coloured(series.state)
         state.pad_right(max(0, 10 - len(state)))
-        _line(console, Text.assemble(state, series.series_instance_uid, f" {series.reason_code or ''}"))
+        facts = f"{time_as_text(series.last_received_at)} {series.instances:>5} images from {series.calling_ae:<16} "
+        said = (descriptions or {}).get(series.series_instance_uid, "")
+        more = f" {series.reason_code or ''}".rstrip() + (f"  {said}" if said else "")
+        _line(console, Text.assemble(state, (facts, "dim"), series.series_instance_uid, more))
     if not found:
         console.print("no series")
 

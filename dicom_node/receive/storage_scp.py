@@ -11,6 +11,7 @@ from pydicom.uid import CTImageStorage
 
 from dicom_node.catalog.associations import close_left_open, record_refusal
 from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.lookup_key import LookupKey
 from dicom_node.dicom.header_reading import ENHANCED_CT, LOSSLESS_SYNTAXES, UnreadableDicomError
 from dicom_node.dicom.storage_server import (
     SUCCESS,
@@ -61,6 +62,7 @@ class StorageScp:
         self._settings = settings.listen
         self._recorder = recorder
         self._spool = Spool(settings.node.spool, settings.listen.sync)
+        self._lookup_key = LookupKey.of(settings.node.data_folder)
         self._store = InstanceStore(recorder, self._spool, settings.listen)
         self._policy = AssociationPolicy.from_settings(settings.listen, settings.node.spool)
         self._associations = OpenAssociations(recorder)
@@ -169,7 +171,7 @@ class StorageScp:
             # Before the copy that is made of it here.
             self._store.check_size(request.size)
             content = request.read()
-            identity = identify(content, "received")
+            identity = identify(content, "received", self._lookup_key)
             _check_request(request, identity)
             self._store.store(content, identity, peer.identity.calling_ae, peer.row_in)
             peer.committed()

@@ -42,6 +42,9 @@ class InstanceIdentity:
     study_instance_uid: str
     series_instance_uid: str
     transfer_syntax_uid: str
+    patient_digest: str | None = None
+    """Keyed digests of what a person looks it up by (`LookupKey`); empty where it has none, None without a key."""
+    accession_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
