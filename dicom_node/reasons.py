@@ -104,6 +104,14 @@ CHILD_UNUSABLE = Reason(
 NODE_RUNNING = Reason(
     "NODE_RUNNING", "another node runs on {folder}", "stop it first, or give this one its own node.data_folder"
 )
+NODE_NOT_RUNNING = Reason(
+    "NODE_NOT_RUNNING", "no node runs on {folder}", "start it: a node that starts takes all settings"
+)
+NODE_SILENT = Reason(
+    "NODE_SILENT",
+    "the node was asked and did not answer within {seconds:.0f} s",
+    "look at its log and at dissm-node status; a node of another release knows no reload",
+)
 NODE_NOT_UP = Reason("NODE_NOT_UP", "the node did not come up: {problem}", "run dissm-node check")
 DEMO_SEND_FAILED = Reason("DEMO_SEND_FAILED", "the demo could not send its CT: {problem}", "report this")
 NOT_FOUND = Reason("NOT_FOUND", "there is no {kind} {name}", "see dissm-node cases")

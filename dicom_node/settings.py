@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import re
@@ -282,6 +283,11 @@ class Settings(Section):
     def renamed(self) -> tuple[RenamedKey, ...]:
         """The keys that the settings file holds under their old names."""
         return self._renamed
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all values: tells whether a process works with what the file says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @field_validator("destinations")
     @classmethod

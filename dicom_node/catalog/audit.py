@@ -49,6 +49,10 @@ class AuditEvent(StrEnum):
 
     NODE_STARTED = "NODE_STARTED"
     NODE_STOPPED = "NODE_STOPPED"
+    SETTINGS_RELOADED = "SETTINGS_RELOADED"
+    """Its facts name the changed keys, never their values."""
+    RELOAD_REFUSED = "RELOAD_REFUSED"
+    """The settings file cannot be used: the node works on with what it had."""
     PROCESS_ENDED = "PROCESS_ENDED"
     """A process ended unasked, as the supervisor saw it; its facts name the `child`."""
     PROCESS_FAILED = "PROCESS_FAILED"

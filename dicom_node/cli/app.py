@@ -83,7 +83,7 @@ def start(
     """Run the node: listener, control and workers, until SIGTERM or Ctrl-C."""
     from dicom_node.processes.supervisor import run_node
 
-    run_node(load_with_warnings(settings), role)
+    run_node(load_with_warnings(settings), role, file=settings.absolute())
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from dicom_node.catalog.database_url import is_sqlite, missing_driver, shown_url, sqlite_file
 from dicom_node.dicom.association_client import RemoteEntity, associate_for_echo
+from dicom_node.processes.node_lock import node_runs
 from dicom_node.settings import Destination, Settings
 from dissm_engine.errors import BundleError
 
@@ -102,23 +102,11 @@ def _listening(settings: Settings) -> Checked:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listen.address, listen.port))
     except OSError as problem:
-        if problem.errno == errno.EADDRINUSE and _node_runs(settings.node.data_folder):
+        if problem.errno == errno.EADDRINUSE and node_runs(settings.node.data_folder):
             return Checked("listening", None, f"{where}: in use by this node, which is running")
         cure = "stop the other program or change listen.port" if problem.errno == errno.EADDRINUSE else "change it"
         return Checked("listening", False, f"{where}: {problem.strerror}; {cure}")
     return Checked("listening", True, where)
-
-
-def _node_runs(folder: Path) -> bool:
-    """Whether a node holds the lock of this data folder."""
-    try:
-        with (folder / "node.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _senders(settings: Settings) -> Checked:

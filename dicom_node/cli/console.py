@@ -33,6 +33,7 @@ from dissm_engine.json_value import JsonValue
 if TYPE_CHECKING:
     from dicom_node.catalog.verify import ChainVerdict
     from dicom_node.cli.check import Checked
+    from dicom_node.cli.reload_request import ReloadAnswer
     from dicom_node.processes.offline import OfflineReport
     from dicom_node.watch.status import NodeStatus
 
@@ -225,11 +226,23 @@ def print_stack(console: Console, stack: StackRecord) -> None:
         console.print(table)
 
 
+def print_reload(console: Console, answer: ReloadAnswer) -> None:
+    """What a running node did with changed settings."""
+    if answer.problem is not None:
+        console.print(Text(f"nothing was taken: {answer.problem}", _BAD))
+        return
+    console.print("taken: " + (", ".join(answer.taken) or "nothing, the node works with these settings already"))
+    if answer.needs_restart:
+        console.print(Text("needs a restart of the node: " + ", ".join(answer.needs_restart), _BUSY))
+
+
 def print_status(console: Console, status: NodeStatus) -> None:
     """The node at a glance."""
     console.print(Text("healthy", _GOOD) if status.healthy else Text("not healthy", _BAD))
     for problem in status.problems:
         console.print(Text(f"  {problem}", _BAD))
+    for note in status.notes:
+        console.print(Text(f"  {note}", _BUSY))
     table = _table("process", "pid", "running since", "last heartbeat")
     for process in status.processes:
         silent = Text(f"{process.seconds_silent:.0f} s ago", _GOOD if process.alive else _BAD)

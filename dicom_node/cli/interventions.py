@@ -86,9 +86,18 @@ def process_now(
         console.OUTPUT.print(f"series {series} is not waited for any longer", highlight=False, soft_wrap=True)
 
 
+def reload(settings: SettingsFile = DEFAULT_SETTINGS) -> None:
+    """Let the running node take what was changed in its settings, and say what needs a restart."""
+    from dicom_node.cli.reload_request import ask_to_reload
+
+    answer = ask_to_reload(load_with_warnings(settings))
+    console.print_reload(console.OUTPUT, answer)
+    raise typer.Exit(0 if answer.problem is None else 1)
+
+
 def add_commands(app: typer.Typer) -> None:
     """Make them commands of `dissm-node`."""
-    for command in (retry, resend, cancel, priority):
+    for command in (retry, resend, cancel, priority, reload):
         app.command()(command)
     app.command(name="process-now")(process_now)
 

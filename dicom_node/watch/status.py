@@ -50,6 +50,8 @@ class NodeStatus:
     deliveries: Mapping[str, int]
     for_a_person: tuple[str, ...]
     free_mb: int
+    notes: tuple[str, ...] = ()
+    """What somebody should know though the node works."""
 
     def to_json(self) -> Facts:
         """For `--json` and, later, for the metrics."""
@@ -79,6 +81,7 @@ def node_status(view: View, settings: Settings) -> NodeStatus:
         deliveries=counts.deliveries,
         for_a_person=cases_in(view, FOR_A_PERSON),
         free_mb=free_mb,
+        notes=tuple(_older_settings(view, settings)),
     )
 
 
@@ -90,6 +93,22 @@ def _process_states(view: View) -> list[ProcessStatus]:
         started = str(time_as_text(row.started_at))
         states.append(ProcessStatus(row.name, row.pid, started, round(silent, 1), silent < SILENT_SECONDS))
     return states
+
+
+def _older_settings(view: View, settings: Settings) -> list[str]:
+    """Processes that work with other settings than those of the file."""
+    older = [
+        row.name
+        for row in all_heartbeats(view)
+        if row.settings_digest not in {None, settings.digest}
+        and (audit.utc_now() - row.heartbeat_at).total_seconds() < SILENT_SECONDS
+    ]
+    if not older:
+        return []
+    said = (
+        "the settings file was changed since: dissm-node reload takes what can be taken and says what needs a restart"
+    )
+    return [f"{', '.join(older)}: {said}"]
 
 
 def _missing(processes: tuple[ProcessStatus, ...], settings: Settings) -> list[str]:
