@@ -61,7 +61,7 @@ SETTINGS_UNREADABLE = Reason("SETTINGS_UNREADABLE", "{file}: {problem}", "correc
 SETTINGS_MISSING = Reason(
     "SETTINGS_MISSING", "there is no settings file {file}", "name it by --settings, or run where it lies"
 )
-SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {key} {problem}", "correct the key, then run dissm-node check")
+SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {problems}", "correct it, then run dissm-node check")
 CANNOT_LISTEN = Reason(
     "CANNOT_LISTEN",
     "port {port} on {address} cannot be listened on: {problem}",
@@ -223,7 +223,9 @@ TRUNCATED_FILE = Reason("TRUNCATED_FILE", "instance {instance} ends {missing} by
 # Receiving (C2)
 NOT_DICOM = Reason("NOT_DICOM", "{count} files are not DICOM or are broken", "nothing to do unless images are missing")
 NOT_AUTHORISED = Reason(
-    "NOT_AUTHORISED", "{calling_ae} at {address} may not send to this node", "see listen.calling_ae_titles in settings"
+    "NOT_AUTHORISED",
+    "{calling_ae} at {address} may not send to this node: {problem}",
+    "correct the sender, or listen.ae_title, listen.calling_ae_titles or listen.calling_addresses in settings.toml",
 )
 DISK_ALMOST_FULL = Reason(
     "DISK_ALMOST_FULL", "{free_mb} MB are free, listen.disk_watermark_mb is {watermark_mb}", "make room for the spool"

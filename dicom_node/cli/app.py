@@ -89,15 +89,16 @@ def start(
 @app.command()
 def check(
     settings: SettingsFile = DEFAULT_SETTINGS,
-    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Ask every destination by C-ECHO.")] = True,
+    echo: Annotated[
+        bool, typer.Option("--echo/--no-echo", help="Ask every destination by C-ECHO, and what it accepts.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Say whether the node would work with these settings, and what is wrong. Exit code 1 if something is."""
-    from dicom_node.cli.check import check_all
-    from dicom_node.settings import load_settings
+    from dicom_node.cli.check import check_file
 
     findings = []
-    for checked in check_all(load_settings(settings), echo=echo):
+    for checked in check_file(settings, echo=echo):
         findings.append(checked)
         if not as_json:
             console.print_checked(console.OUTPUT, checked)

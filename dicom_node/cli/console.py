@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 OUTPUT = Console()
 ERRORS = Console(stderr=True)
 
+_MAX_LISTED = 4
+"""So much of a list is shown in one line; `--json` has all of it."""
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
 _COLOURS = {
     "DELIVERED": _GOOD,
@@ -347,6 +349,10 @@ def _short(facts: object) -> str:
             for name, fact in facts.items()
         )
         return ", ".join(said)
+    if isinstance(facts, Sequence) and not isinstance(facts, str):
+        shown = [_short(fact) for fact in facts[:_MAX_LISTED]]
+        more = f" and {len(facts) - _MAX_LISTED} more" if len(facts) > _MAX_LISTED else ""
+        return (", ".join(shown) + more) or "none"
     return _shortened(str(facts))
 
 

@@ -105,7 +105,8 @@ class StorageScp:
         self._associations.close_ended()
         for address, times in self._filter.strangers().items():
             _log.warning("connections refused", reason=NOT_AUTHORISED.code, address=address, times=times)
-            facts: Facts = {"calling_ae": "somebody", "address": address, "times": times}
+            problem = self._policy.address_problem(address)
+            facts: Facts = {"calling_ae": "somebody", "address": address, "problem": problem, "times": times}
             self._audit_refusal(RecordedReason(NOT_AUTHORISED.code, facts))
 
     def lets_in(self, address: str, silent: int) -> bool:

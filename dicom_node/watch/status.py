@@ -105,9 +105,7 @@ def _older_settings(view: View, settings: Settings) -> list[str]:
     ]
     if not older:
         return []
-    said = (
-        "the settings file was changed since: dissm-node reload takes what can be taken and says what needs a restart"
-    )
+    said = "the settings file was changed since; dissm-node reload takes what needs no restart, and says what does"
     return [f"{', '.join(older)}: {said}"]
 
 
