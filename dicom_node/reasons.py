@@ -235,6 +235,22 @@ OTHER_BYTES = Reason(
     "an image came again with other content under its old SOP Instance UID",
     "the first one is used; after the series was refused for it, send it again and the new one takes its place",
 )
+OTHER_PATIENT = Reason(
+    "OTHER_PATIENT",
+    "the series came under another patient, too: the patient was corrected or merged, or images were mixed up",
+    "delete what was sent of it (dissm-node show names it); send the right images under UIDs of their own, or, where the "
+    "first ones are right, run dissm-node retry for the series",
+)
+SOURCE_REJECTED = Reason(
+    "SOURCE_REJECTED",
+    "the source withdrew {count} images of it: {title} ({code})",
+    "delete what was sent of it (dissm-node show names it); corrected images come under UIDs of their own",
+)
+NOT_A_REJECTION_NOTE = Reason(
+    "NOT_A_REJECTION_NOTE",
+    "a key object selection was refused: {problem}",
+    "nothing to do: the node takes only those that withdraw images (IHE IOCM)",
+)
 CLASS_MISMATCH = Reason(
     "CLASS_MISMATCH", "an image was refused: {problem}", "the sender's request and data set must name the same object"
 )

@@ -306,7 +306,7 @@ class Settings(Section):
 
 
 class InvalidSettingsError(SettingsError):
-    """Keys of a settings file cannot be used. problems: each of them with its key, in the order of the file's tables."""
+    """Keys of a settings file cannot be used. problems: each of them with its key, in the order of the tables."""
 
     def __init__(self, problems: tuple[str, ...], file: Path) -> None:
         self.problems = problems

@@ -21,7 +21,9 @@ from dicom_node.values.evidence import Evidence
 from dicom_node.values.recorded_reason import RecordedReason
 from dissm_engine.json_value import JsonValue
 
-_STANDING = tuple(state for state in CaseState if state not in {CaseState.SUPERSEDED, CaseState.REFUSED})
+_STANDING = tuple(
+    state for state in CaseState if state not in {CaseState.SUPERSEDED, CaseState.INVALID, CaseState.REFUSED}
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _queue_case(tx: Transaction, stack: Stack) -> None:
         select(Case)
         .join(Stack, Case.stack_id == Stack.id)
         .where(Stack.series_id == stack.series_id, Stack.input_digest == stack.input_digest)
-        .where(Case.state != CaseState.SUPERSEDED)
+        .where(Case.state.not_in((CaseState.SUPERSEDED, CaseState.INVALID)))
     ).first()
     if known is not None:
         return

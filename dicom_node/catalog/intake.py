@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction, View
+from dicom_node.catalog.invalid_sources import note_other_patient
 from dicom_node.catalog.states import CaseState, SeriesEvent, SeriesState
 from dicom_node.catalog.tables import Association, Case, Instance, Series, Stack, StackImage
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_series
@@ -72,6 +73,7 @@ def record_instance(
         return StoreOutcome.KNOWN
     aside = bool(known) and fault is None
     series = known[0].series if aside else _open_series(tx, identity, calling_ae)
+    note_other_patient(tx, series, identity)
     if used is not None and fault is not None:
         _set_quarantined(used, True)
         _audit_replacement(tx, series, used, file, fault)
@@ -99,6 +101,7 @@ def retry_series(tx: Transaction, series_instance_uid: str) -> None:
         raise ForbiddenTransition(SERIES_NOT_RETRIABLE, name=series_instance_uid, state=series.state)
     advance_series(tx, series, SeriesEvent.RETRIED, revision=series.revision + 1)
     series.revision += 1
+    series.invalid_code = None
     series.first_received_at = series.last_received_at = audit.utc_now()
 
 

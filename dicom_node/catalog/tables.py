@@ -102,6 +102,8 @@ class Series(Table):
     """Keyed digest of its PatientID; empty where it has none, None where nobody has looked yet."""
     accession_digest: Mapped[str | None] = mapped_column(String(64), index=True)
     """Keyed digest of its AccessionNumber, likewise."""
+    invalid_code: Mapped[str | None] = mapped_column(String(64))
+    """Why no image of it is used: it came under another patient, too. None for all others."""
     instances: Mapped[list[Instance]] = relationship(back_populates="series")
     stacks: Mapped[list[Stack]] = relationship(back_populates="series")
 

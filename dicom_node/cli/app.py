@@ -89,9 +89,7 @@ def start(
 @app.command()
 def check(
     settings: SettingsFile = DEFAULT_SETTINGS,
-    echo: Annotated[
-        bool, typer.Option("--echo/--no-echo", help="Ask every destination by C-ECHO, and what it accepts.")
-    ] = True,
+    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Ask each destination what it accepts.")] = True,
     as_json: Json = False,
 ) -> None:
     """Say whether the node would work with these settings, and what is wrong. Exit code 1 if something is."""

@@ -53,6 +53,7 @@ _COLOURS = {
     "FAILED": _BAD,
     "PARKED": _BAD,
     "HELD": _BAD,
+    "INVALID": _BAD,
     "no": _BAD,
     "REJECT": _BAD,
     "RUNNING": _BUSY,
@@ -184,6 +185,8 @@ def print_case(console: Console, history: CaseHistory) -> None:
             ("bundle", history.bundle_digest),
         ],
     )
+    for line in history.sent_in_vain:
+        _line(console, Text(f"  {line}", _BAD))
     if history.results is not None:
         _print_results(console, history.results)
     print_stack(console, history.stack)

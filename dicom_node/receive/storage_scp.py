@@ -11,6 +11,7 @@ from pydicom.uid import CTImageStorage
 
 from dicom_node.catalog.associations import close_left_open, record_refusal
 from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.invalid_sources import record_rejection
 from dicom_node.catalog.lookup_key import LookupKey
 from dicom_node.dicom.header_reading import ENHANCED_CT, LOSSLESS_SYNTAXES, UnreadableDicomError
 from dicom_node.dicom.storage_server import (
@@ -26,6 +27,7 @@ from dicom_node.reasons import (
     CANNOT_LISTEN,
     CLASS_MISMATCH,
     DISK_ALMOST_FULL,
+    NOT_A_REJECTION_NOTE,
     NOT_AUTHORISED,
     PORT_IN_USE,
     STORE_FAILED,
@@ -36,6 +38,7 @@ from dicom_node.reasons import (
 )
 from dicom_node.receive.association_policy import TEMPORARY_CONGESTION, AssociationPolicy, AssociationRefusedError
 from dicom_node.receive.connection_filter import ConnectionFilter
+from dicom_node.receive.incoming_rejection import KEY_OBJECT_SELECTION, read_rejection_note
 from dicom_node.receive.instance_identity import identify
 from dicom_node.receive.instance_store import MEGABYTE, InstanceStore
 from dicom_node.receive.open_associations import OpenAssociations, Peer
@@ -45,7 +48,7 @@ from dicom_node.values.facts import Facts
 from dicom_node.values.received import AssociationEnd, InstanceIdentity, PeerIdentity
 from dicom_node.values.recorded_reason import RecordedReason
 
-ACCEPTED_SOP_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT)
+ACCEPTED_SOP_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT, KEY_OBJECT_SELECTION)
 
 # Statuses of C-STORE, PS3.4 B.2.3
 OUT_OF_RESOURCES = 0xA700
@@ -174,6 +177,9 @@ class StorageScp:
             content = request.read()
             identity = identify(content, "received", self._lookup_key)
             _check_request(request, identity)
+            if identity.sop_class_uid == KEY_OBJECT_SELECTION:
+                self._take_key_objects(content, peer)
+                return SUCCESS, None
             self._store.store(content, identity, peer.identity.calling_ae, peer.row_in)
             peer.committed()
         except AssociationRefusedError:
@@ -188,6 +194,23 @@ class StorageScp:
             _log.error("an image could not be stored", problem=type(problem).__name__)
             return OUT_OF_RESOURCES, STORE_FAILED.code
         return SUCCESS, None
+
+    def _take_key_objects(self, content: bytes, peer: Peer) -> None:
+        """Withdraw what a rejection note names, durably; other key objects are discarded or refused as the settings say.
+
+        Raises RefusalError, UnreadableDicomError, OSError, CatalogUnavailableError.
+        """
+        note = read_rejection_note(content)
+        if note is None:
+            if self._settings.other_sop_classes == "refuse":
+                raise RefusalError(NOT_A_REJECTION_NOTE, problem="its title withdraws nothing")
+            peer.discarded += 1
+            return
+        file = self._spool.keep(content)
+        with self._recorder.write() as tx:
+            peer.row_in(tx)
+            record_rejection(tx, note, file.digest)
+        peer.committed()
 
 
 def _server_options(listen: ListenSettings) -> ServerOptions:

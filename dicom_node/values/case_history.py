@@ -198,10 +198,23 @@ class CaseHistory:
     objects: tuple[ObjectRecord, ...]
     audit: tuple[AuditEntry, ...]
 
+    @property
+    def sent_in_vain(self) -> tuple[str, ...]:
+        """Where the images of the case are invalid: each object that a person must delete, and where it is."""
+        if self.case.state is not CaseState.INVALID:
+            return ()
+        return tuple(
+            f"delete at {to.destination}: {item.kind} {item.sop_instance_uid}"
+            for item in self.objects
+            for to in item.deliveries
+            if to.sent_at is not None
+        )
+
     def to_json(self) -> dict[str, JsonValue]:
         """For `--json`."""
         return {
             **self.case.to_json(),
+            "to_delete_by_hand": list(self.sent_in_vain),
             "bundle_digest": self.bundle_digest,
             "results": self.results.to_json() if self.results else {},
             "series": self.series.to_json(),

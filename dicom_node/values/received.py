@@ -94,8 +94,23 @@ class ReceivingSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectionNote:
+    """A Key Object Selection by which a source withdraws images (IHE IOCM, PS3.16 CID 7011).
+
+    code: of its title, such as 113001. images: pairs of SeriesInstanceUID and SOPInstanceUID.
+    """
+
+    sop_instance_uid: str
+    code: str
+    images: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """An image in the spool. path: relative to the spool. digest: SHA-256 (hex) of the file."""
+    """An image in the spool. path: relative to the spool. digest: SHA-256 (hex) of the file.
+
+    rejected_by: the code of the rejection note that withdrew it; None for all others.
+    """
 
     id: int
     sop_instance_uid: str
@@ -104,3 +119,4 @@ class StoredInstance:
     digest: str
     size: int
     quarantined: bool
+    rejected_by: str | None = None

@@ -18,7 +18,7 @@ from dicom_node.settings import Settings
 from dicom_node.values.case_history import time_as_text
 from dicom_node.values.facts import Facts
 
-FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
+FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED, CaseState.INVALID)
 _FAILURE_MINUTES = 10
 _MAX_RESTARTS = 1
 """One failure in that time is normal; a process that ends more often does not do its work."""

@@ -18,6 +18,7 @@ def upgrade() -> None:
     for name in ("patient_digest", "accession_digest"):
         op.add_column("series", sa.Column(name, sa.String(64), nullable=True))
         op.create_index(op.f(f"series_{name}"), "series", [name], unique=False)
+    op.add_column("series", sa.Column("invalid_code", sa.String(64), nullable=True))
     op.create_table(
         "rejected_images",
         sa.Column("id", sa.Integer(), nullable=False),
