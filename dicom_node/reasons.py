@@ -238,8 +238,8 @@ OTHER_BYTES = Reason(
 OTHER_PATIENT = Reason(
     "OTHER_PATIENT",
     "the series came under another patient, too: the patient was corrected or merged, or images were mixed up",
-    "delete what was sent of it (dissm-node show names it); send the right images under UIDs of their own, or, where the "
-    "first ones are right, run dissm-node retry for the series",
+    "delete what was sent of it (dissm-node show names it); send the right images under UIDs of their own, or, where "
+    "the first ones are right, run dissm-node retry for the series",
 )
 SOURCE_REJECTED = Reason(
     "SOURCE_REJECTED",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction, View
+from dicom_node.catalog.invalid_sources import INVALID_CODES
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.series import SeriesRevision, image_count
 from dicom_node.catalog.states import CaseEvent, CaseState, SeriesEvent, SeriesState
@@ -21,9 +22,8 @@ from dicom_node.values.evidence import Evidence
 from dicom_node.values.recorded_reason import RecordedReason
 from dissm_engine.json_value import JsonValue
 
-_STANDING = tuple(
-    state for state in CaseState if state not in {CaseState.SUPERSEDED, CaseState.INVALID, CaseState.REFUSED}
-)
+_GONE = (CaseState.SUPERSEDED, CaseState.INVALID)
+_STANDING = tuple(state for state in CaseState if state not in {*_GONE, CaseState.REFUSED})
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,10 @@ def _has_standing_case(session: Session, stack: Stack) -> bool:
 
 def _write_decision(tx: Transaction, stack: Stack, decision: Decision) -> None:
     reason = decision.reason
+    if stack.reason_code in INVALID_CODES:
+        # Withdrawn while it was decided about.
+        reason = RecordedReason(stack.reason_code, stack.facts)
+        decision = replace(decision, admitted=False, reason=reason)
     stack.admitted, stack.reason_code = decision.admitted, reason.code if reason else None
     stack.facts = dict(reason.facts) if reason else {}
     stack.evidence = [line.to_json() for line in decision.evidence]
@@ -175,7 +179,7 @@ def _queue_case(tx: Transaction, stack: Stack) -> None:
         select(Case)
         .join(Stack, Case.stack_id == Stack.id)
         .where(Stack.series_id == stack.series_id, Stack.input_digest == stack.input_digest)
-        .where(Case.state.not_in((CaseState.SUPERSEDED, CaseState.INVALID)))
+        .where(Case.state.not_in(_GONE))
     ).first()
     if known is not None:
         return
@@ -201,7 +205,7 @@ def _overtake_older_cases(tx: Transaction, series: Series, stacks: Sequence[Stac
     older = tx.session.scalars(
         select(Case)
         .join(Stack, Case.stack_id == Stack.id)
-        .where(Stack.series_id == series.id, Stack.revision < series.revision, Case.state != CaseState.SUPERSEDED)
+        .where(Stack.series_id == series.id, Stack.revision < series.revision, Case.state.not_in(_GONE))
         .order_by(Case.created_at)
     ).all()
     for case in older:

@@ -30,6 +30,7 @@ REJECTION_TITLES = {
     "113039": "Data Retention Policy Expired",
 }
 """Titles of key object selections that withdraw images (PS3.16 CID 7011, IHE RAD TF-2 4.66)."""
+INVALID_CODES = frozenset({OTHER_PATIENT.code, SOURCE_REJECTED.code})
 _AT_ONCE = 500
 
 
@@ -43,8 +44,7 @@ def note_other_patient(tx: Transaction, series: Series, identity: InstanceIdenti
         return
     series.invalid_code = OTHER_PATIENT.code
     _append(tx, AuditEvent.OTHER_PATIENT, series, OTHER_PATIENT.code, {"sop_instance_uid": identity.sop_instance_uid})
-    stacks = [stack for stack in series.stacks if stack.revision == series.revision]
-    _invalidate(tx, series, stacks, RecordedReason(OTHER_PATIENT.code))
+    _invalidate(tx, series, series.stacks, RecordedReason(OTHER_PATIENT.code))
 
 
 def record_rejection(tx: Transaction, note: RejectionNote, digest: str) -> int:
@@ -80,7 +80,8 @@ def record_rejection(tx: Transaction, note: RejectionNote, digest: str) -> int:
 
 
 def _reject_stacks(tx: Transaction, series: Series, code: str, rejected: Collection[str]) -> None:
-    for stack in [one for one in series.stacks if one.revision == series.revision]:
+    """Also those of earlier revisions: a late image may have reopened the series."""
+    for stack in series.stacks:
         count = sum(
             tx.session.scalar(
                 select(func.count())
@@ -103,7 +104,7 @@ def rejection_reason(code: str, count: int) -> RecordedReason:
 def _invalidate(tx: Transaction, series: Series, stacks: Sequence[Stack], reason: RecordedReason) -> None:
     """The stacks' decisions, the cases of their images, and the series, where nothing of it is admitted any more."""
     for stack in stacks:
-        if stack.admitted is not None:
+        if stack.revision == series.revision:
             stack.admitted, stack.reason_code, stack.facts = False, reason.code, dict(reason.facts)
     digests = [stack.input_digest for stack in stacks]
     cases = tx.session.scalars(

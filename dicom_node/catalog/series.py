@@ -92,15 +92,9 @@ def images_of_series(view: View, series_id: int) -> list[StoredInstance]:
     query = select(Instance).where(Instance.series_id == series_id).order_by(Instance.id)
     found = [stored_instance(row) for row in view.session.scalars(query)]
     series = view.session.get_one(Series, series_id)
-    rejected = dict(
-        view.session.execute(
-            select(RejectedImage.sop_instance_uid, RejectedImage.code).where(
-                RejectedImage.series_instance_uid == series.series_instance_uid
-            )
-        )
-        .tuples()
-        .all()
-    )
+    of_series = RejectedImage.series_instance_uid == series.series_instance_uid
+    rows = view.session.execute(select(RejectedImage.sop_instance_uid, RejectedImage.code).where(of_series)).all()
+    rejected = {row.sop_instance_uid: row.code for row in rows}
     return [replace(one, rejected_by=rejected.get(one.sop_instance_uid)) for one in found] if rejected else found
 
 

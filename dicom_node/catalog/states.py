@@ -154,7 +154,7 @@ CASE_TRANSITIONS: Mapping[tuple[CaseState | None, CaseEvent], CaseState] = {
         for state in _C
         if state not in {_C.INVALID, _C.SUPERSEDED, _C.CANCELLED, _C.REFUSED}
     },
-    **{(state, _V.OVERTAKEN): _C.SUPERSEDED for state in _C if state is not _C.SUPERSEDED},
+    **{(state, _V.OVERTAKEN): _C.SUPERSEDED for state in _C if state not in {_C.SUPERSEDED, _C.INVALID}},
 }
 
 _D, _W = DeliveryState, DeliveryEvent
