@@ -196,7 +196,7 @@ class StorageScp:
         return SUCCESS, None
 
     def _take_key_objects(self, content: bytes, peer: Peer) -> None:
-        """Withdraw durably what a rejection note names; other key objects are discarded or refused (`other_sop_classes`).
+        """Withdraw durably what a rejection note names; other key objects are discarded or refused, as set.
 
         Raises RefusalError, UnreadableDicomError, OSError, CatalogUnavailableError.
         """
