@@ -24,7 +24,7 @@ from dissm_engine.json_value import JsonValue
 _log = structlog.get_logger()
 
 
-class Part(StrEnum):
+class ProcessKind(StrEnum):
     """A kind of process of the node."""
 
     LISTENER = "listener"
@@ -32,19 +32,19 @@ class Part(StrEnum):
     WORKER = "worker"
 
     @staticmethod
-    def of_child(name: str) -> Part:
+    def of_child(name: str) -> ProcessKind:
         """The kind of the process of this name, such as worker-2@host."""
-        return Part(name.partition("-")[0])
+        return ProcessKind(name.partition("-")[0])
 
 
-_ALL = frozenset(Part)
-_NOT_THE_LISTENER = frozenset({Part.CONTROL, Part.WORKER})
-NEEDS_RESTART: frozenset[Part] = frozenset()
-TAKEN_BY: Mapping[str, frozenset[Part]] = {
+_ALL = frozenset(ProcessKind)
+_NOT_THE_LISTENER = frozenset({ProcessKind.CONTROL, ProcessKind.WORKER})
+NEEDS_RESTART: frozenset[ProcessKind] = frozenset()
+TAKEN_BY: Mapping[str, frozenset[ProcessKind]] = {
     "node": NEEDS_RESTART,
     "node.log_level": _ALL,
-    "node.bundle": frozenset({Part.WORKER}),
-    "listen": frozenset({Part.LISTENER, Part.CONTROL}),
+    "node.bundle": frozenset({ProcessKind.WORKER}),
+    "listen": frozenset({ProcessKind.LISTENER, ProcessKind.CONTROL}),
     # A port that cannot be had would end a listener that works.
     "listen.address": NEEDS_RESTART,
     "listen.port": NEEDS_RESTART,
@@ -69,7 +69,7 @@ class SettingsChange:
     settings: Settings
     taken: tuple[str, ...]
     needs_restart: tuple[str, ...]
-    parts: frozenset[Part]
+    parts: frozenset[ProcessKind]
 
 
 def change_between(old: Settings, new: Settings) -> SettingsChange:
@@ -81,7 +81,7 @@ def change_between(old: Settings, new: Settings) -> SettingsChange:
     return SettingsChange(_with_old_values(old, new, stays), taken, stays, parts)
 
 
-def taken_by(key: str) -> frozenset[Part]:
+def taken_by(key: str) -> frozenset[ProcessKind]:
     """Which processes are replaced when this key changes."""
     return TAKEN_BY[key] if key in TAKEN_BY else TAKEN_BY[key.partition(".")[0]]
 

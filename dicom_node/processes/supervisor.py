@@ -26,7 +26,7 @@ from dicom_node.catalog.heartbeats import last_failure, record_node_event
 from dicom_node.processes.child_process import UNUSABLE, run_child
 from dicom_node.processes.logs import configure_logs
 from dicom_node.processes.node_lock import hold_node_lock
-from dicom_node.processes.reloading import Part, Reloader, SettingsChange
+from dicom_node.processes.reloading import ProcessKind, Reloader, SettingsChange
 from dicom_node.reasons import CHILD_UNUSABLE, CatalogUnavailableError, NodeError
 from dicom_node.settings import NodeSettings, Settings
 from dicom_node.work.process_identity import process_identity_from
@@ -182,19 +182,19 @@ def _note_unasked_end(recorder: Recorder, child: _Child) -> None:
 
 def _plan_replacements(children: list[_Child], change: SettingsChange) -> None:
     for child in children:
-        part = Part.of_child(child.name)
+        part = ProcessKind.of_child(child.name)
         if part in change.parts:
-            child.replace_by(change.settings, _SENDERS_SECONDS if part is Part.LISTENER else math.inf)
+            child.replace_by(change.settings, _SENDERS_SECONDS if part is ProcessKind.LISTENER else math.inf)
 
 
 def _may_be_replaced(recorder: Recorder, child: _Child, pid: int | None) -> bool:
     """Whether nothing is lost: no sender is sending, no case is in this worker's hand; or it was waited for enough."""
-    part = Part.of_child(child.name)
-    if part is Part.CONTROL or time.monotonic() >= child.successor_by:
+    part = ProcessKind.of_child(child.name)
+    if part is ProcessKind.CONTROL or time.monotonic() >= child.successor_by:
         return True
     try:
         with recorder.read() as view:
-            return not (associations_open(view) if part is Part.LISTENER else _has_a_case(view, pid))
+            return not (associations_open(view) if part is ProcessKind.LISTENER else _has_a_case(view, pid))
     except CatalogUnavailableError:
         return False
 

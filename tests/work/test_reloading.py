@@ -20,7 +20,7 @@ from dicom_node.catalog.database import open_catalog
 from dicom_node.catalog.heartbeats import all_heartbeats, record_heartbeat
 from dicom_node.cli.reload_request import ask_to_reload
 from dicom_node.processes import supervisor
-from dicom_node.processes.reloading import Part, Reloader, change_between, taken_by
+from dicom_node.processes.reloading import ProcessKind, Reloader, change_between, taken_by
 from dicom_node.reasons import NodeError
 from dicom_node.settings import Section, Settings, load_settings
 from dicom_node.watch.status import node_status
@@ -36,7 +36,7 @@ def test_every_setting_is_taken_by_somebody_or_said_to_need_a_restart() -> None:
         section = field.annotation
         names = section.model_fields if isinstance(section, type) and issubclass(section, Section) else [""]
         for name in names:
-            assert taken_by(f"{table}.{name}".rstrip(".")) <= set(Part)
+            assert taken_by(f"{table}.{name}".rstrip(".")) <= set(ProcessKind)
 
 
 def test_what_needs_a_restart_keeps_its_old_value_and_the_rest_is_taken() -> None:
@@ -45,7 +45,7 @@ def test_what_needs_a_restart_keeps_its_old_value_and_the_rest_is_taken() -> Non
     change = change_between(old, new)
     assert change.taken == ("listen.calling_ae_titles", "work.threads")
     assert change.needs_restart == ("listen.port", "work.workers")
-    assert change.parts == {Part.LISTENER, Part.CONTROL, Part.WORKER}
+    assert change.parts == {ProcessKind.LISTENER, ProcessKind.CONTROL, ProcessKind.WORKER}
     assert (change.settings.listen.port, change.settings.work.workers, change.settings.work.threads) == (11112, 1, 4)
     assert change.settings.listen.calling_ae_titles == ("CT", "PACS")
 
