@@ -61,7 +61,7 @@ SETTINGS_UNREADABLE = Reason("SETTINGS_UNREADABLE", "{file}: {problem}", "correc
 SETTINGS_MISSING = Reason(
     "SETTINGS_MISSING", "there is no settings file {file}", "name it by --settings, or run where it lies"
 )
-SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {key} {problem}", "correct the key, then run dissm-node check")
+SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {problems}", "correct it, then run dissm-node check")
 CANNOT_LISTEN = Reason(
     "CANNOT_LISTEN",
     "port {port} on {address} cannot be listened on: {problem}",
@@ -104,9 +104,25 @@ CHILD_UNUSABLE = Reason(
 NODE_RUNNING = Reason(
     "NODE_RUNNING", "another node runs on {folder}", "stop it first, or give this one its own node.data_folder"
 )
+NODE_NOT_RUNNING = Reason(
+    "NODE_NOT_RUNNING", "no node runs on {folder}", "start it: a node that starts takes all settings"
+)
+NODE_SILENT = Reason(
+    "NODE_SILENT",
+    "the node was asked and did not answer within {seconds:.0f} s",
+    "look at its log and at dissm-node status; a node of another release knows no reload",
+)
 NODE_NOT_UP = Reason("NODE_NOT_UP", "the node did not come up: {problem}", "run dissm-node check")
 DEMO_SEND_FAILED = Reason("DEMO_SEND_FAILED", "the demo could not send its CT: {problem}", "report this")
 NOT_FOUND = Reason("NOT_FOUND", "there is no {kind} {name}", "see dissm-node cases")
+NO_LOOKUP_KEY = Reason(
+    "NO_LOOKUP_KEY",
+    "nothing can be looked up by accession number or patient id: there is no {file}",
+    "look on the node itself; a copy of its database holds neither of them on purpose",
+)
+NOTHING_LOOKED_UP = Reason(
+    "NOTHING_LOOKED_UP", "name a {kind}, or what it is looked up by", "see dissm-node {command} --help"
+)
 NO_SUCH_SERIES = Reason("NO_SUCH_SERIES", "there is no series {name}", "see dissm-node series")
 SERIES_NOT_RETRIABLE = Reason(
     "SERIES_NOT_RETRIABLE",
@@ -116,7 +132,30 @@ SERIES_NOT_RETRIABLE = Reason(
 NOT_RETRIABLE = Reason(
     "NOT_RETRIABLE",
     "case {case} is {state}",
-    "only REFUSED, HELD, PARKED or FAILED cases, and those nothing was sent of, can be retried",
+    "only REFUSED, HELD, PARKED, FAILED or CANCELLED cases, and those nothing was sent of, can be retried; "
+    "dissm-node resend sends a proven result again",
+)
+NOT_CANCELLABLE = Reason(
+    "NOT_CANCELLABLE", "case {case} is {state}", "only a case that is queued or worked on can be cancelled"
+)
+NOT_QUEUED = Reason("NOT_QUEUED", "case {case} is {state}", "only a QUEUED case can be put before others")
+NOT_RESENDABLE = Reason(
+    "NOT_RESENDABLE",
+    "case {case} is {state}",
+    "only its study's current result can be sent again: DELIVERED, DELIVERING, or HELD by a destination's refusal",
+)
+NOTHING_TO_RESEND = Reason(
+    "NOTHING_TO_RESEND",
+    "case {case} has no object for {destinations}",
+    "see dissm-node show, and the objects that the destinations want in settings.toml",
+)
+NO_SUCH_DESTINATION = Reason(
+    "NO_SUCH_DESTINATION", "there is no destination {name}", "settings.toml names these: {known}"
+)
+NOT_RECEIVING = Reason(
+    "NOT_RECEIVING",
+    "{name} is waited for no longer: it is {state}",
+    "see dissm-node explain; dissm-node retry decides a refused series again",
 )
 FORBIDDEN_TRANSITION = Reason(
     "FORBIDDEN_TRANSITION", "{what} in state {state} cannot take {event}", "report this; the catalogue was not changed"
@@ -184,7 +223,9 @@ TRUNCATED_FILE = Reason("TRUNCATED_FILE", "instance {instance} ends {missing} by
 # Receiving (C2)
 NOT_DICOM = Reason("NOT_DICOM", "{count} files are not DICOM or are broken", "nothing to do unless images are missing")
 NOT_AUTHORISED = Reason(
-    "NOT_AUTHORISED", "{calling_ae} at {address} may not send to this node", "see listen.calling_ae_titles in settings"
+    "NOT_AUTHORISED",
+    "{calling_ae} at {address} may not send to this node: {problem}",
+    "correct the sender, or listen.ae_title, listen.calling_ae_titles or listen.calling_addresses in settings.toml",
 )
 DISK_ALMOST_FULL = Reason(
     "DISK_ALMOST_FULL", "{free_mb} MB are free, listen.disk_watermark_mb is {watermark_mb}", "make room for the spool"
@@ -204,6 +245,22 @@ CONTENT_NOT_COMPARED = Reason(
     "CONTENT_NOT_COMPARED",
     "an image came again in other bytes, and what they hold cannot be compared: {problem}",
     "the first one is used; after the series was refused for its bytes, send it again and the new one takes its place",
+)
+OTHER_PATIENT = Reason(
+    "OTHER_PATIENT",
+    "the series came under another patient, too: the patient was corrected or merged, or images were mixed up",
+    "delete what was sent of it (dissm-node show names it); send the right images under UIDs of their own, or, where "
+    "the first ones are right, run dissm-node retry for the series",
+)
+SOURCE_REJECTED = Reason(
+    "SOURCE_REJECTED",
+    "the source withdrew {count} images of it: {title} ({code})",
+    "delete what was sent of it (dissm-node show names it); corrected images come under UIDs of their own",
+)
+NOT_A_REJECTION_NOTE = Reason(
+    "NOT_A_REJECTION_NOTE",
+    "a key object selection was refused: {problem}",
+    "nothing to do: the node takes only those that withdraw images (IHE IOCM)",
 )
 CLASS_MISMATCH = Reason(
     "CLASS_MISMATCH", "an image was refused: {problem}", "the sender's request and data set must name the same object"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import re
@@ -366,6 +367,11 @@ class Settings(Section):
         """The keys that the settings file holds under their old names."""
         return self._renamed
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all values: tells whether a process works with what the file says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
     @field_validator("destinations")
     @classmethod
     def _names_differ(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
@@ -386,11 +392,20 @@ class Settings(Section):
         return self
 
 
+class InvalidSettingsError(SettingsError):
+    """Keys of a settings file cannot be used. problems: each of them with its key, in the order of the tables."""
+
+    def __init__(self, problems: tuple[str, ...], file: Path) -> None:
+        self.problems = problems
+        super().__init__(SETTINGS_INVALID, file=file, problems="; ".join(problems))
+
+
 def load_settings(file: Path) -> Settings:
     """Read and check settings.toml. Keys under old names are taken and listed in `Settings.renamed`.
 
     Raises:
-        SettingsError: The file cannot be used; names the file, the key as it stands there, and the problem.
+        SettingsError: The file cannot be used; names the file.
+        InvalidSettingsError: One or more keys cannot; names each as it stands there, and what is wrong with it.
     """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -402,12 +417,17 @@ def load_settings(file: Path) -> Settings:
     try:
         settings = Settings.model_validate(content)
     except ValidationError as problem:
-        first: Any = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the settings"
-        key = next((f"{each.table}.{each.old}" for each in renamed if key == f"{each.table}.{each.new}"), key)
-        raise SettingsError(SETTINGS_INVALID, file=file, key=key, problem=_problem_of(first)) from problem
+        said = tuple(_said_of(error, renamed) for error in problem.errors())
+        raise InvalidSettingsError(said, file) from problem
     settings._renamed = renamed
     return settings
+
+
+def _said_of(error: Any, renamed: tuple[RenamedKey, ...]) -> str:
+    """The key as it stands in the file, and what is wrong with it."""
+    key = ".".join(str(part) for part in error["loc"]) or "the settings"
+    key = next((f"{each.table}.{each.old}" for each in renamed if key == f"{each.table}.{each.new}"), key)
+    return f"{key} {_problem_of(error)}"
 
 
 def _renamed_keys(content: Mapping[str, Any]) -> Iterator[RenamedKey]:

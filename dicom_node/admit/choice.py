@@ -19,6 +19,7 @@ THIN_MM = 3.0
 _SHARP = re.compile(
     r"LUNG|BONE|EDGE|SHARP|DETAIL|ULTRA|Y-SHARP|FC5\d|FC8\d|YA|YC|[BHT][R-V]?(5[5-9]|[6-9]\d)", re.IGNORECASE
 )
+_NO_RESULT = frozenset({StackStanding.REFUSED, StackStanding.FAILED, StackStanding.CANCELLED})
 _Key: TypeAlias = tuple[str, ...] | float
 
 
@@ -70,12 +71,12 @@ def rank_of(header: Dataset, measures: StackMeasures) -> StackRank:
 def choose_one(members: Sequence[StudyMember]) -> StudyChoice:
     """The first in the order that has a result, or may still get one, is the study's answer.
 
-    What the image refused, or a person has to look at, gives its turn to the next. A result stands until that of a
-    better one is proven; a running one ends first. The answer depends on what the stacks are, not on when they came:
-    each is delineated for itself, and what is known of one only ever moves it down.
+    What the image refused, a person cancelled or has to look at gives its turn to the next. A result stands until that
+    of a better one is proven; a running one ends first. The answer depends on what the stacks are, not on when they
+    came: each is delineated for itself, and what is known of one only ever moves it down.
     """
     ranked = sorted(members, key=_key)
-    first = next((one for one in ranked if one.standing not in {StackStanding.REFUSED, StackStanding.FAILED}), None)
+    first = next((one for one in ranked if one.standing not in _NO_RESULT), None)
     if first is None:
         return StudyChoice({one.stack_id: Place.OUT for one in ranked}, {})
     proven, behind = first.standing is StackStanding.RESULT, ranked.index(first)
@@ -91,13 +92,14 @@ def choose_all(members: Sequence[StudyMember]) -> StudyChoice:
         StackStanding.RESULT: Place.CURRENT,
         StackStanding.REFUSED: Place.OUT,
         StackStanding.FAILED: Place.OUT,
+        StackStanding.CANCELLED: Place.OUT,
     }
     return StudyChoice({one.stack_id: places.get(one.standing, Place.NEXT) for one in members}, {})
 
 
 def _place(member: StudyMember, *, proven: bool, behind: bool) -> Place:
     """Of one that is not the first. proven: the first has its result. behind: the first is better than this one."""
-    if member.standing is StackStanding.REFUSED:
+    if member.standing in {StackStanding.REFUSED, StackStanding.CANCELLED}:
         return Place.OUT
     if member.standing is StackStanding.FAILED:
         return Place.OUTRANKED if proven and behind else Place.OUT

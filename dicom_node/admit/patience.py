@@ -12,8 +12,11 @@ def study_may_be_decided(arrival: StudyArrival, settings: AssembleSettings | Non
     """Whether nothing of the study is being received, and nothing came for its quiet time; or it waited long enough.
 
     The quiet time is the longest of those of its senders. What waits for `max_receiving_seconds` waits no longer: the
-    answer may change afterwards, but there is one. settings: None where nothing is waited for but series on their way.
+    answer may change afterwards, but there is one. Nor does a study wait of which a person wanted a series processed
+    now. settings: None where nothing is waited for but series on their way.
     """
+    if arrival.process_now:
+        return True
     if settings is None:
         return not arrival.incoming
     if now - arrival.waits_since >= timedelta(seconds=settings.max_receiving_seconds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.uid import UID, CTImageStorage
@@ -13,7 +13,14 @@ from dicom_node.assemble.geometry import GeometryLimits, StackGeometry
 from dicom_node.assemble.plane import ImagePlane, read_plane
 from dicom_node.assemble.split import WHOLE, Part, split_into_stacks
 from dicom_node.catalog.database import Recorder
-from dicom_node.catalog.series import StackDraft, add_stacks, images_of_series, series_without_stacks
+from dicom_node.catalog.invalid_sources import rejection_reason
+from dicom_node.catalog.series import (
+    StackDraft,
+    add_stacks,
+    images_of_series,
+    invalid_code_of,
+    series_without_stacks,
+)
 from dicom_node.dicom.header_reading import ENHANCED_CT, PARSE_ERRORS, UnreadableDicomError, unreadable
 from dicom_node.reasons import SERIES_TOO_LARGE, NodeError, RefusalError
 from dicom_node.values.evidence import Evidence, RuleOutcome, StackMeasures
@@ -88,10 +95,20 @@ def assemble_settled_series(recorder: Recorder, builder: StackBuilder) -> int:
     for series in waiting:
         with recorder.read() as view:
             instances = images_of_series(view, series.series_id)
-        drafts = builder.drafts_or_refusal(instances)
+            invalid_code = invalid_code_of(view, series.series_id)
+        drafts = [_withdrawn(draft, instances, invalid_code) for draft in builder.drafts_or_refusal(instances)]
         with recorder.write() as tx:
             done += add_stacks(tx, series, drafts)
     return done
+
+
+def _withdrawn(draft: StackDraft, instances: Sequence[StoredInstance], invalid_code: str | None) -> StackDraft:
+    """Refused where its source withdrew an image of it, or where the series came under two patients."""
+    if invalid_code is not None:
+        return replace(draft, refusal=RecordedReason(invalid_code))
+    used = set(draft.instance_ids)
+    codes = [one.rejected_by for one in instances if one.id in used and one.rejected_by is not None]
+    return replace(draft, refusal=rejection_reason(codes[0], len(codes))) if codes else draft
 
 
 def input_digest(instances: Sequence[StoredInstance]) -> str:

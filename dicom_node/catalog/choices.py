@@ -14,7 +14,7 @@ from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction
 from dicom_node.catalog.naming import new_case_id
 from dicom_node.catalog.series import image_count
-from dicom_node.catalog.states import CaseEvent, CaseState
+from dicom_node.catalog.states import NO_CASE_STATES, CaseEvent, CaseState
 from dicom_node.catalog.tables import Case, Series, Stack
 from dicom_node.catalog.transitions import advance_case
 from dicom_node.reasons import NOT_CHOSEN, OUTRANKED, RESULT_REJECTED
@@ -34,6 +34,7 @@ _STANDINGS = {
     CaseState.DELIVERED: StackStanding.RESULT,
     CaseState.HELD: StackStanding.RESULT,
     CaseState.REFUSED: StackStanding.REFUSED,
+    CaseState.CANCELLED: StackStanding.CANCELLED,
     CaseState.PARKED: StackStanding.FAILED,
     CaseState.FAILED: StackStanding.FAILED,
 }
@@ -41,7 +42,7 @@ _STANDINGS = {
 
 @dataclass(frozen=True)
 class _Entry:
-    """A stack, its case that is not superseded, and what it is in its study."""
+    """A stack, its case that is neither superseded nor invalid, and what it is in its study."""
 
     stack: Stack
     case: Case | None
@@ -88,7 +89,7 @@ def _entry(session: Session, series: Series, stack: Stack) -> _Entry:
         .where(Stack.series_id == stack.series_id, Stack.input_digest == stack.input_digest)
         .order_by(Case.created_at.desc(), Case.id)
     ).all()
-    case = next((one for one in cases if one.state != CaseState.SUPERSEDED), None)
+    case = next((one for one in cases if one.state not in NO_CASE_STATES), None)
     member = StudyMember(
         stack_id=stack.id,
         series_instance_uid=series.series_instance_uid,
@@ -96,7 +97,7 @@ def _entry(session: Session, series: Series, stack: Stack) -> _Entry:
         input_digest=stack.input_digest,
         rank=StackRank.from_json(stack.rank or {}),
         standing=_standing(case),
-        # Also of a superseded one: what the image showed once stays known.
+        # Also of one that is gone: what the image showed once stays known.
         seen_phase=next((one.phase for one in cases if one.phase is not None), None),
     )
     return _Entry(stack, case, member)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import exists, func, select
@@ -13,8 +13,10 @@ from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.choices import Chooser, apply_choice, study_has_choice
 from dicom_node.catalog.database import Transaction, View
+from dicom_node.catalog.invalid_sources import INVALID_CODES
+from dicom_node.catalog.leases import end_lease
 from dicom_node.catalog.series import SeriesRevision, image_count
-from dicom_node.catalog.states import CaseEvent, CaseState, SeriesEvent, SeriesState
+from dicom_node.catalog.states import NO_CASE_STATES, CaseEvent, SeriesEvent, SeriesState
 from dicom_node.catalog.tables import Case, Instance, Series, Stack, StackImage, Study
 from dicom_node.catalog.transitions import advance_case, advance_series
 from dicom_node.reasons import OVERTAKEN
@@ -28,12 +30,14 @@ from dissm_engine.json_value import JsonValue
 class StudyArrival:
     """A study in which something is to be decided, and what came of it. Times are UTC.
 
-    incoming: a series of it is being received, or has no stacks yet. waits_since: when the first image came of the
-    series that has waited longest for its decision. calling_aes: who sent it.
+    incoming: a series of it is being received, or has no stacks yet. process_now: a person did not want to wait for a
+    series that has its stacks. waits_since: when the first image came of the series that has waited longest for its
+    decision. calling_aes: who sent it.
     """
 
     study_instance_uid: str
     incoming: bool
+    process_now: bool
     waits_since: datetime
     last_received_at: datetime
     calling_aes: frozenset[str]
@@ -143,6 +147,7 @@ def _arrival(session: Session, study_instance_uid: str) -> StudyArrival:
     return StudyArrival(
         study_instance_uid,
         incoming=bool(session.scalar(select(incoming))),
+        process_now=bool(session.scalar(select(exists().where(of_study, Series.process_now, has_stack)))),
         waits_since=session.scalar(waits) or last,
         last_received_at=last,
         calling_aes=frozenset(session.scalars(select(Series.calling_ae).where(of_study))),
@@ -171,7 +176,12 @@ def _study_stack(session: Session, series: Series, stack: Stack) -> StudyStack:
 
 
 def _write_decision(tx: Transaction, decision: Decision) -> Stack:
-    stack, reason = tx.session.get_one(Stack, decision.stack_id), decision.reason
+    stack = tx.session.get_one(Stack, decision.stack_id)
+    if stack.reason_code in INVALID_CODES:
+        # Withdrawn by its source while it was decided about.
+        withdrawn = RecordedReason(stack.reason_code, stack.facts)
+        decision = replace(decision, admitted=False, reason=withdrawn, rank=None)
+    reason = decision.reason
     stack.admitted, stack.reason_code = decision.admitted, reason.code if reason else None
     stack.facts = dict(reason.facts) if reason else {}
     stack.evidence = [line.to_json() for line in decision.evidence]
@@ -204,14 +214,13 @@ def _overtake_older_cases(tx: Transaction, series: Series) -> None:
     older = tx.session.scalars(
         select(Case)
         .join(Stack, Case.stack_id == Stack.id)
-        .where(Stack.series_id == series.id, Stack.revision < series.revision, Case.state != CaseState.SUPERSEDED)
+        .where(Stack.series_id == series.id, Stack.revision < series.revision, Case.state.not_in(NO_CASE_STATES))
         .order_by(Case.created_at)
     ).all()
     for case in older:
         if case.stack.input_digest not in digests:
             # Its worker, if it has one, hears of it when it next asks for its case.
-            case.lease_owner, case.lease_until = None, None
-            case.stage, case.stage_done = None, 0.0
+            end_lease(case)
             reason = RecordedReason(OVERTAKEN.code, {"revision": series.revision})
             advance_case(tx, case, CaseEvent.OVERTAKEN, reason=reason)
 

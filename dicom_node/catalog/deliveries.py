@@ -97,6 +97,30 @@ def queue_for_delivery(tx: Transaction, case_id: str, wanted: Sequence[WantedObj
         advance_case(tx, case, CaseEvent.NOTHING_TO_DELIVER, reason=reason)
 
 
+def offer_again(tx: Transaction, case: Case, wanted: Sequence[WantedObjects]) -> int:
+    """Let the objects of the case's latest attempt wait for these destinations, for this room; how many wait.
+
+    Rows that were sent, refused or withdrawn wait again, those that wait are due at once, and what is missing is made:
+    a destination may have joined the settings since.
+    """
+    now, count = audit.utc_now(), 0
+    known = {(row.object_id, row.destination): row for row in _deliveries_of(tx.session, case)}
+    for want in wanted:
+        for item in tx.session.scalars(_objects_of(case)).all():
+            if item.kind not in want.kinds:
+                continue
+            row = known.get((item.id, want.destination))
+            if row is None:
+                row = Delivery(object_id=item.id, destination=want.destination, attempts=0)
+                advance_delivery(tx, row, DeliveryEvent.CREATED)
+                tx.session.add(row)
+            elif row.state != DeliveryState.WAITING:
+                advance_delivery(tx, row, DeliveryEvent.RESEND_ASKED)
+            row.next_attempt_at, row.failures, row.reached = now, 0, True
+            count += 1
+    return count
+
+
 def waiting_deliveries(view: View) -> list[WaitingDelivery]:
     """Every delivery that waits, oldest first."""
     return [WaitingDelivery(row.id, row.destination, _case_waits_for(row)) for row in view.session.scalars(_waiting())]

@@ -29,15 +29,17 @@ class Heartbeat:
     pid: int
     started_at: datetime
     heartbeat_at: datetime
+    settings_digest: str | None = None
 
 
-def record_heartbeat(tx: Transaction, started_at: datetime) -> None:
-    """Say that the transaction's process lives."""
+def record_heartbeat(tx: Transaction, started_at: datetime, settings_digest: str | None = None) -> None:
+    """Say that the transaction's process lives. settings_digest: of the settings that it works with."""
     row = tx.session.get(Process, tx.process)
     if row is None:
         row = Process(name=tx.process)
         tx.session.add(row)
     row.pid, row.started_at, row.heartbeat_at = os.getpid(), started_at, audit.utc_now()
+    row.settings_digest = settings_digest
 
 
 def remove_heartbeat(tx: Transaction) -> None:
@@ -48,7 +50,7 @@ def remove_heartbeat(tx: Transaction) -> None:
 def all_heartbeats(view: View) -> list[Heartbeat]:
     """Of every process that lives or died without removing its own, by name."""
     rows = view.session.scalars(select(Process).order_by(Process.name))
-    return [Heartbeat(row.name, row.pid, row.started_at, row.heartbeat_at) for row in rows]
+    return [Heartbeat(row.name, row.pid, row.started_at, row.heartbeat_at, row.settings_digest) for row in rows]
 
 
 def record_node_event(tx: Transaction, event: AuditEvent, **facts: JsonValue) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import SubjectKind, entry_of
 from dicom_node.catalog.database import View
+from dicom_node.catalog.lookup import LookedUp
 from dicom_node.catalog.series import image_count
 from dicom_node.catalog.states import CaseState
-from dicom_node.catalog.tables import AuditRow, Case, Delivery, ResultObject, Series, Stack
+from dicom_node.catalog.tables import AuditRow, Case, Delivery, Instance, ResultObject, Series, Stack
 from dicom_node.reasons import NO_SUCH_SERIES, NOT_FOUND, NodeError
 from dicom_node.values.case_history import (
     AuditEntry,
@@ -30,9 +32,10 @@ from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import CaseResults
 
 
-def newest_cases(view: View, count: int | None = None) -> list[CaseRecord]:
-    """The newest cases, newest first; all of them without a count."""
+def newest_cases(view: View, count: int | None = None, asked: LookedUp | None = None) -> list[CaseRecord]:
+    """The newest cases, newest first; all of them without a count. asked: only those of series that it fits."""
     query = select(Case, Series.series_instance_uid).join(Case.stack).join(Stack.series)
+    query = query.where(*(asked.conditions() if asked else ()))
     rows = view.session.execute(query.order_by(Case.created_at.desc(), Case.id).limit(count))
     return [_case_record(case, uid) for case, uid in rows]
 
@@ -44,10 +47,23 @@ def cases_in_motion(view: View, since: datetime) -> list[CaseRecord]:
     return [_case_record(case, uid) for case, uid in view.session.execute(query.order_by(Case.created_at, Case.id))]
 
 
-def newest_series(view: View, count: int | None = None) -> list[SeriesRecord]:
-    """The newest series, newest first; those that were refused have no case."""
-    found = view.session.scalars(select(Series).order_by(Series.last_received_at.desc(), Series.id.desc()).limit(count))
+def newest_series(view: View, count: int | None = None, asked: LookedUp | None = None) -> list[SeriesRecord]:
+    """The newest series, newest first; those that were refused have no case. asked: only those that it fits."""
+    query = select(Series).where(*(asked.conditions() if asked else ()))
+    found = view.session.scalars(query.order_by(Series.last_received_at.desc(), Series.id.desc()).limit(count))
     return [_series_record(series) for series in found]
+
+
+def images_to_describe(view: View, series: Sequence[SeriesRecord]) -> dict[str, str]:
+    """By SeriesInstanceUID the path of its first image, relative to the spool, for what its header says."""
+    uids = [one.series_instance_uid for one in series]
+    first = select(func.min(Instance.id)).group_by(Instance.series_id)
+    rows = view.session.execute(
+        select(Series.series_instance_uid, Instance.path)
+        .join(Instance, Instance.series_id == Series.id)
+        .where(Series.series_instance_uid.in_(uids), Instance.id.in_(first))
+    )
+    return {row.series_instance_uid: row.path for row in rows}
 
 
 def all_series_histories(view: View) -> list[SeriesHistory]:

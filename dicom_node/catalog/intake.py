@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from dicom_node.catalog import audit
 from dicom_node.catalog.audit import AuditEvent, SubjectKind
 from dicom_node.catalog.database import Transaction, View
+from dicom_node.catalog.invalid_sources import note_other_patient
 from dicom_node.catalog.states import CaseState, SeriesEvent, SeriesState
 from dicom_node.catalog.tables import Association, Case, Instance, Series, Stack, StackImage
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_series
@@ -73,6 +74,7 @@ def record_instance(
         return StoreOutcome.KNOWN
     aside = bool(known) and fault is None
     series = known[0].series if aside else _open_series(tx, identity, calling_ae)
+    note_other_patient(tx, series, identity)
     if used is not None and fault is not None:
         change_use(used, InstanceUse.QUARANTINED)
         for duplicate in (one for one in known if one.use is InstanceUse.DUPLICATE):
@@ -106,6 +108,7 @@ def retry_series(tx: Transaction, series_instance_uid: str) -> None:
         raise ForbiddenTransition(SERIES_NOT_RETRIABLE, name=series_instance_uid, state=series.state)
     advance_series(tx, series, SeriesEvent.RETRIED, revision=series.revision + 1)
     series.revision += 1
+    series.invalid_code, series.process_now = None, False
     series.first_received_at = series.last_received_at = audit.utc_now()
 
 
@@ -166,11 +169,14 @@ def _open_series(tx: Transaction, identity: InstanceIdentity, calling_ae: str) -
             image_count=0,
             quarantined_count=0,
             stored_bytes=0,
+            patient_digest=identity.patient_digest,
+            accession_digest=identity.accession_digest,
         )
         tx.session.add(series)
     elif series.state != SeriesState.RECEIVING:
         series.revision += 1
         series.first_received_at = now
+        series.process_now = False
     series.calling_ae = calling_ae
     series.last_received_at = now
     advance_series(tx, series, SeriesEvent.INSTANCE_STORED, revision=series.revision)

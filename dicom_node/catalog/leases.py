@@ -33,12 +33,15 @@ class LeaseLost(NodeError):  # noqa: N818
 
 
 def take_lease(recorder: Recorder, owner: str, seconds: float) -> Lease | None:
-    """The oldest queued case, now RUNNING and this owner's for so many seconds; None when nothing waits."""
+    """The next queued case, now RUNNING and this owner's for so many seconds; None when nothing waits.
+
+    Those that a person put first come first, then the oldest.
+    """
     with recorder.write() as tx:
         case = tx.session.scalar(
             select(Case)
             .where(Case.state == CaseState.QUEUED)
-            .order_by(Case.created_at, Case.id)
+            .order_by(Case.priority.desc(), Case.created_at, Case.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )

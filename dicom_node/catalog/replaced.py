@@ -17,6 +17,8 @@ from dicom_node.values.results import ObjectKind, WrittenObject
 
 _ENDED = (CaseState.DELIVERING, CaseState.DELIVERED, CaseState.HELD)
 _NOT_THERE = (DeliveryState.WAITING, DeliveryState.REFUSED)
+_UNANSWERED = (DeliveryState.SENT, DeliveryState.REFUSED, DeliveryState.WITHDRAWN)
+"""Of what has a time of sending: refused or withdrawn may be a later sending of what is there all the same."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def replaced_results(view: View) -> list[ReplacedResult]:
         select(Delivery)
         .join(Delivery.object)
         .join(ResultObject.case)
-        .where(Case.state == CaseState.SUPERSEDED, Delivery.state == DeliveryState.SENT)
+        .where(Case.state == CaseState.SUPERSEDED, Delivery.sent_at.is_not(None), Delivery.state.in_(_UNANSWERED))
         .where(ResultObject.kind != ObjectKind.REJECTION_NOTE)
         .order_by(Case.created_at, Case.id, Delivery.id)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import exists, func, select
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog.database import Transaction, View
 from dicom_node.catalog.states import SeriesEvent, SeriesState
-from dicom_node.catalog.tables import Association, Instance, Series, Stack, StackImage
+from dicom_node.catalog.tables import Association, Instance, RejectedImage, Series, Stack, StackImage
 from dicom_node.catalog.transitions import advance_series
 from dicom_node.values.evidence import Evidence
 from dicom_node.values.received import Completeness, ReceivingSeries, StoredInstance
@@ -90,7 +90,17 @@ def series_without_stacks(view: View) -> list[SeriesRevision]:
 def images_of_series(view: View, series_id: int) -> list[StoredInstance]:
     """Every image of a series in the order in which they came, also those kept aside."""
     query = select(Instance).where(Instance.series_id == series_id).order_by(Instance.id)
-    return [stored_instance(row) for row in view.session.scalars(query)]
+    found = [stored_instance(row) for row in view.session.scalars(query)]
+    series = view.session.get_one(Series, series_id)
+    of_series = RejectedImage.series_instance_uid == series.series_instance_uid
+    rows = view.session.execute(select(RejectedImage.sop_instance_uid, RejectedImage.code).where(of_series)).all()
+    rejected = {row.sop_instance_uid: row.code for row in rows}
+    return [replace(one, rejected_by=rejected.get(one.sop_instance_uid)) for one in found] if rejected else found
+
+
+def invalid_code_of(view: View, series_id: int) -> str | None:
+    """Why no image of a series is used; None for all others."""
+    return view.session.get_one(Series, series_id).invalid_code
 
 
 def add_stacks(tx: Transaction, decided: SeriesRevision, drafts: Sequence[StackDraft]) -> bool:

@@ -1,4 +1,8 @@
-"""The tables of the catalogue. No patient data: UIDs, digests, paths, states, numbers."""
+"""The tables of the catalogue. No patient data: UIDs, digests, paths, states, numbers.
+
+What a person looks a study up by (accession number, patient id) stands here as keyed digests only; the key lies in a
+file of its own beside the database.
+"""
 
 from __future__ import annotations
 
@@ -102,6 +106,14 @@ class Series(Table):
     """Images with another content under a known UID, and those that wait for the comparison; duplicates are none."""
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     """Of all its files but those of duplicates, also of those in quarantine."""
+    process_now: Mapped[bool] = mapped_column(default=False)
+    """A person does not want its present revision to wait for anything."""
+    patient_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Keyed digest of its PatientID; empty where it has none, None where nobody has looked yet."""
+    accession_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Keyed digest of its AccessionNumber, likewise."""
+    invalid_code: Mapped[str | None] = mapped_column(String(64))
+    """Why no image of it is used: it came under another patient, too. None for all others."""
     instances: Mapped[list[Instance]] = relationship(back_populates="series")
     stacks: Mapped[list[Stack]] = relationship(back_populates="series")
 
@@ -168,6 +180,21 @@ class StackImage(Table):
     instance: Mapped[Instance] = relationship()
 
 
+class RejectedImage(Table):
+    """An image that its source withdrew by a rejection note (IHE IOCM); the image may come later, or never."""
+
+    __tablename__ = "rejected_images"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "note_uid", name="rejected_once"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    code: Mapped[str] = mapped_column(String(16))
+    """The note's title, such as 113001 (PS3.16 CID 7011)."""
+    note_uid: Mapped[str] = mapped_column(String(64))
+    """SOP Instance UID of the note."""
+    received_at: Mapped[datetime]
+
+
 class Case(Table):
     """One admitted stack on its way to its results."""
 
@@ -184,6 +211,8 @@ class Case(Table):
     """Grows with every lease, never reset: objects carry the attempt that made them."""
     attempts_forgiven: Mapped[int] = mapped_column(default=0)
     """Attempts before the last retry by a person; they do not count against `work.max_attempts`."""
+    priority: Mapped[int] = mapped_column(default=0)
+    """A queued case of a higher one is taken first."""
     lease_owner: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -249,6 +278,8 @@ class Process(Table):
     pid: Mapped[int]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
+    settings_digest: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 (hex) of the settings that it works with."""
 
 
 class AuditRow(Table):

@@ -71,7 +71,7 @@ def advance_series(
         )
     series.state = SERIES_TRANSITIONS[before, event]
     series.reason_code = reason_code
-    if series.state != before:
+    if series.state != before or event is not SeriesEvent.INSTANCE_STORED:
         audit.append(
             tx,
             event,

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dicom_node.cli import console
-from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, NEVER_STARTED, CatalogError, NodeError
+from dicom_node.cli import console, interventions, lookups
+from dicom_node.cli.opening import (
+    DEFAULT_SETTINGS,
+    DatabaseFile,
+    Json,
+    SettingsFile,
+    catalog_to_read,
+    existing_catalog,
+    load_with_warnings,
+)
+from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, CatalogError, NodeError
 from dissm_engine.errors import DissmError
 
 if TYPE_CHECKING:
-    from dicom_node.catalog.database import Catalog
     from dicom_node.settings import Settings
 
 app = typer.Typer(
@@ -29,11 +37,6 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log: list, prove, hand over.")
 app.add_typer(audit_app, name="audit")
-
-SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings file.")]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
-DatabaseFile = Annotated[Path | None, typer.Option("--database", help="An SQLite file instead of the node's own.")]
-DEFAULT_SETTINGS = Path("settings.toml")
 
 
 def _say_version(asked: bool) -> None:
@@ -80,21 +83,20 @@ def start(
     """Run the node: listener, control and workers, until SIGTERM or Ctrl-C."""
     from dicom_node.processes.supervisor import run_node
 
-    run_node(_load_settings(settings), role)
+    run_node(load_with_warnings(settings), role, file=settings.absolute())
 
 
 @app.command()
 def check(
     settings: SettingsFile = DEFAULT_SETTINGS,
-    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Ask every destination by C-ECHO.")] = True,
+    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Ask each destination what it accepts.")] = True,
     as_json: Json = False,
 ) -> None:
     """Say whether the node would work with these settings, and what is wrong. Exit code 1 if something is."""
-    from dicom_node.cli.check import check_all
-    from dicom_node.settings import load_settings
+    from dicom_node.cli.check import check_file
 
     findings = []
-    for checked in check_all(load_settings(settings), echo=echo):
+    for checked in check_file(settings, echo=echo):
         findings.append(checked)
         if not as_json:
             console.print_checked(console.OUTPUT, checked)
@@ -119,7 +121,7 @@ def process(
     from dicom_node.processes.offline import process_folders
     from dicom_node.processes.worker_process import load_engine
 
-    chosen = _load_settings(settings) if settings else _default_settings()
+    chosen = load_with_warnings(settings) if settings else _default_settings()
     if profile is not None:
         chosen = _with_profile(chosen, profile)
     configure_logs("warning", "process")
@@ -147,88 +149,8 @@ def demo(
     raise typer.Exit(run_demo(given, out, keep=keep, seed=seed, console=console.OUTPUT))
 
 
-@app.command()
-def cases(
-    settings: SettingsFile = DEFAULT_SETTINGS,
-    database: DatabaseFile = None,
-    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
-    as_json: Json = False,
-) -> None:
-    """List the newest cases."""
-    from dicom_node.catalog.histories import newest_cases
-
-    with _catalog(settings, database).read() as view:
-        found = newest_cases(view, newest)
-    if as_json:
-        console.print_json(console.OUTPUT, [case.to_json() for case in found])
-    else:
-        console.print_cases(console.OUTPUT, found)
-
-
-@app.command(name="show")
-def show_case(
-    case: str, settings: SettingsFile = DEFAULT_SETTINGS, database: DatabaseFile = None, as_json: Json = False
-) -> None:
-    """Tell the whole history of one case."""
-    from dicom_node.catalog.histories import case_history
-
-    with _catalog(settings, database).read() as view:
-        history = case_history(view, case)
-    console.print_json(console.OUTPUT, history.to_json()) if as_json else console.print_case(console.OUTPUT, history)
-
-
-@app.command()
-def series(
-    settings: SettingsFile = DEFAULT_SETTINGS,
-    database: DatabaseFile = None,
-    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
-    as_json: Json = False,
-) -> None:
-    """List the newest series, admitted and refused; `explain` takes their UIDs."""
-    from dicom_node.catalog.histories import newest_series
-
-    with _catalog(settings, database).read() as view:
-        found = newest_series(view, newest)
-    if as_json:
-        console.print_json(console.OUTPUT, [one.to_json() for one in found])
-    else:
-        console.print_series_lines(console.OUTPUT, found)
-
-
-@app.command()
-def explain(
-    series: Annotated[str, typer.Argument(metavar="SERIES", help="A SeriesInstanceUID.")],
-    settings: SettingsFile = DEFAULT_SETTINGS,
-    database: DatabaseFile = None,
-    as_json: Json = False,
-) -> None:
-    """Say rule by rule why a series was admitted or refused."""
-    from dicom_node.catalog.histories import series_history
-
-    with _catalog(settings, database).read() as view:
-        history = series_history(view, series)
-    console.print_json(console.OUTPUT, history.to_json()) if as_json else console.print_series(console.OUTPUT, history)
-
-
-@app.command()
-def retry(
-    name: Annotated[str, typer.Argument(metavar="CASE|SERIES")], settings: SettingsFile = DEFAULT_SETTINGS
-) -> None:
-    """Queue a case again that was refused, held, parked or failed, or decide a refused series again.
-
-    A series is named by its SeriesInstanceUID: of use after a setting was changed that its refusal named.
-    """
-    from dicom_node.catalog.intake import retry_series
-    from dicom_node.catalog.leases import retry_case
-
-    recorder = _existing(_load_settings(settings)).acting_as("retry")
-    if "." in name:
-        with recorder.write() as tx:
-            retry_series(tx, name)
-        console.OUTPUT.print(f"series {name} will be decided again")
-        return
-    state = retry_case(recorder, name)
-    console.OUTPUT.print(f"case {name} is {'queued' if state == 'QUEUED' else 'offered to the destinations'} again")
+lookups.add_commands(app)
+interventions.add_commands(app)
 
 
 @app.command()
@@ -236,8 +158,8 @@ def status(settings: SettingsFile = DEFAULT_SETTINGS, as_json: Json = False) -> 
     """Say whether the node does its work. Exit code 1 if not."""
     from dicom_node.watch.status import node_status
 
-    chosen = _load_settings(settings)
-    with _existing(chosen).read() as view:
+    chosen = load_with_warnings(settings)
+    with existing_catalog(chosen).read() as view:
         found = node_status(view, chosen)
     console.print_json(console.OUTPUT, found.to_json()) if as_json else console.print_status(console.OUTPUT, found)
     raise typer.Exit(0 if found.healthy else 1)
@@ -253,7 +175,7 @@ def audit_list(
     """List the newest audit rows."""
     from dicom_node.catalog import audit
 
-    with _catalog(settings, database).read() as view:
+    with catalog_to_read(settings, database).read() as view:
         rows = audit.last_rows(view, newest)
     if as_json:
         console.print_json(console.OUTPUT, [row.to_json() for row in rows])
@@ -269,7 +191,7 @@ def audit_verify(
     from dicom_node.catalog.verify import read_anchor, verify
 
     anchor = _anchor(settings, database)
-    with _catalog(settings, database).read() as view:
+    with catalog_to_read(settings, database).read() as view:
         verdict = verify(view, read_anchor(anchor), must_be_anchored=database is None)
     if as_json:
         console.print_json(console.OUTPUT, verdict.to_json())
@@ -287,25 +209,14 @@ def audit_export(
     """Write every audit row as a line of JSON, with the hashes to prove them elsewhere."""
     from dicom_node.catalog import audit
 
-    with _catalog(settings, database).read() as view:
+    with catalog_to_read(settings, database).read() as view:
         console.write_json_lines((row.to_json() for row in audit.rows(view)), out)
-
-
-def _load_settings(file: Path) -> Settings:
-    """The settings, with a line on standard error for each key that stands there under its old name."""
-    from dicom_node.processes.logs import warn_of_settings
-    from dicom_node.settings import load_settings
-
-    settings = load_settings(file)
-    for renamed in settings.renamed:
-        warn_of_settings(file, str(renamed))
-    return settings
 
 
 def _default_settings() -> Settings:
     from dicom_node.settings import Settings
 
-    return _load_settings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
+    return load_with_warnings(DEFAULT_SETTINGS) if DEFAULT_SETTINGS.exists() else Settings()
 
 
 def _with_profile(settings: Settings, profile: str) -> Settings:
@@ -320,28 +231,8 @@ def _with_profile(settings: Settings, profile: str) -> Settings:
     return settings.model_copy(update={"results": results})
 
 
-def _existing(settings: Settings) -> Catalog:
-    """The node's catalogue as it is: looking at it makes nothing."""
-    from dicom_node.catalog.database import Catalog, open_existing
-    from dicom_node.catalog.database_url import is_sqlite, sqlite_file
-
-    url = settings.node.catalog_url
-    if not is_sqlite(url):
-        return Catalog(url)
-    file = sqlite_file(url)
-    if not file.exists():
-        raise CatalogError(NEVER_STARTED, database=file)
-    return open_existing(file)
-
-
-def _catalog(settings: Path, database: Path | None) -> Catalog:
-    from dicom_node.catalog.database import open_copy
-
-    return open_copy(database) if database is not None else _existing(_load_settings(settings))
-
-
 def _anchor(settings: Path, database: Path | None) -> Path:
     """Where the head of the chain that is asked for was remembered."""
     from dicom_node.settings import ANCHOR_NAME
 
-    return _load_settings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)
+    return load_with_warnings(settings).node.audit_anchor if database is None else database.with_name(ANCHOR_NAME)

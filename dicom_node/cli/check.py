@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
 import os
 import shutil
@@ -14,10 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, SurfaceSegmentationStorage
+
 from dicom_node.catalog.database_url import is_sqlite, missing_driver, shown_url, sqlite_file
+from dicom_node.deliver.accepted_classes import ObjectContext, RefusedContext, ask_accepted_classes
 from dicom_node.dicom.association_client import RemoteEntity, associate_for_echo
-from dicom_node.settings import Destination, Settings
+from dicom_node.processes.node_lock import node_runs
+from dicom_node.settings import Destination, InvalidSettingsError, Settings, load_settings
 from dissm_engine.errors import BundleError
+
+_CLASSES = {"seg": SegmentationStorage, "surface": SurfaceSegmentationStorage}
+"""The SOP class of each kind of object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,17 @@ class Checked:
     what: str
     good: bool | None
     said: str
+
+
+def check_file(file: Path, *, echo: bool) -> Iterator[Checked]:
+    """The same for a settings file; where its keys cannot be used, every one of them is told and nothing else."""
+    try:
+        settings = load_settings(file)
+    except InvalidSettingsError as invalid:
+        for problem in invalid.problems:
+            yield Checked("settings", False, problem)
+        return
+    yield from check_all(settings, echo=echo)
 
 
 def check_all(settings: Settings, *, echo: bool) -> Iterator[Checked]:
@@ -41,7 +58,10 @@ def check_all(settings: Settings, *, echo: bool) -> Iterator[Checked]:
     yield _bundle(settings)
     yield _device(settings)
     for destination in settings.destinations:
-        yield _destination(destination, echo)
+        checked = _destination(destination, echo)
+        yield checked
+        if echo and checked.good:
+            yield _accepted(destination)
     if not settings.destinations:
         yield Checked("destinations", None, "none is set: results are made and stay in the spool")
 
@@ -102,23 +122,11 @@ def _listening(settings: Settings) -> Checked:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listen.address, listen.port))
     except OSError as problem:
-        if problem.errno == errno.EADDRINUSE and _node_runs(settings.node.data_folder):
+        if problem.errno == errno.EADDRINUSE and node_runs(settings.node.data_folder):
             return Checked("listening", None, f"{where}: in use by this node, which is running")
         cure = "stop the other program or change listen.port" if problem.errno == errno.EADDRINUSE else "change it"
         return Checked("listening", False, f"{where}: {problem.strerror}; {cure}")
     return Checked("listening", True, where)
-
-
-def _node_runs(folder: Path) -> bool:
-    """Whether a node holds the lock of this data folder."""
-    try:
-        with (folder / "node.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _senders(settings: Settings) -> Checked:
@@ -163,6 +171,22 @@ def _destination(to: Destination, echo: bool) -> Checked:
         return Checked(what, None, f"{where}: not asked")
     problem = _echo(to)
     return Checked(what, problem is None, f"{where}: {problem or 'answers'}")
+
+
+def _accepted(to: Destination) -> Checked:
+    """Whether it takes each kind of object that it is to get, asked by presentation contexts alone (PS3.8 7.1.1.13)."""
+    what = f"destination {to.name} accepts"
+    found = ask_accepted_classes(to, [ObjectContext(_CLASSES[kind], ExplicitVRLittleEndian) for kind in to.objects])
+    if found.problem is not None:
+        return Checked(what, False, found.problem)
+    said = {kind: _answer(found.refusal_of(_CLASSES[kind], ExplicitVRLittleEndian)) for kind in to.objects}
+    good = all(found.takes(_CLASSES[kind], ExplicitVRLittleEndian) for kind in to.objects)
+    more = "" if good else "; what it does not accept would be refused: change it there, or objects in settings.toml"
+    return Checked(what, good, ", ".join(f"{kind}: {answer}" for kind, answer in said.items()) + more)
+
+
+def _answer(refusal: RefusedContext | None) -> str:
+    return "yes" if refusal is None else f"no ({refusal.said})"
 
 
 def _echo(to: Destination) -> str | None:

@@ -33,12 +33,15 @@ from dissm_engine.json_value import JsonValue
 if TYPE_CHECKING:
     from dicom_node.catalog.verify import ChainVerdict
     from dicom_node.cli.check import Checked
+    from dicom_node.cli.reload_request import ReloadAnswer
     from dicom_node.processes.offline import OfflineReport
     from dicom_node.watch.status import NodeStatus
 
 OUTPUT = Console()
 ERRORS = Console(stderr=True)
 
+_MAX_LISTED = 4
+"""So much of a list is shown in one line; `--json` has all of it."""
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
 _COLOURS = {
     "DELIVERED": _GOOD,
@@ -50,6 +53,7 @@ _COLOURS = {
     "FAILED": _BAD,
     "PARKED": _BAD,
     "HELD": _BAD,
+    "INVALID": _BAD,
     "no": _BAD,
     "REJECT": _BAD,
     "RUNNING": _BUSY,
@@ -145,12 +149,17 @@ def print_cases(console: Console, cases: Sequence[CaseRecord]) -> None:
             _line(console, Text.assemble((case.id, "bold"), ": ", str(case.reason)))
 
 
-def print_series_lines(console: Console, found: Sequence[SeriesRecord]) -> None:
-    """One line a series, with the UID that `explain` takes."""
+def print_series_lines(
+    console: Console, found: Sequence[SeriesRecord], descriptions: Mapping[str, str] | None = None
+) -> None:
+    """One line a series, with the UID that `explain` takes. descriptions: by UID, what the headers say of them."""
     for series in found:
         state = _coloured(series.state)
         state.pad_right(max(0, 10 - len(state)))
-        _line(console, Text.assemble(state, series.series_instance_uid, f" {series.reason_code or ''}"))
+        facts = f"{time_as_text(series.last_received_at)} {series.instances:>5} images from {series.calling_ae:<16} "
+        said = (descriptions or {}).get(series.series_instance_uid, "")
+        more = f" {series.reason_code or ''}".rstrip() + (f"  {said}" if said else "")
+        _line(console, Text.assemble(state, (facts, "dim"), series.series_instance_uid, more))
     if not found:
         console.print("no series")
 
@@ -178,7 +187,7 @@ def print_case(console: Console, history: CaseHistory) -> None:
         ],
     )
     for line in history.to_delete:
-        _line(console, Text(f"  {line}: a newer result has replaced it", _BAD))
+        _line(console, Text(f"  {line}: {history.why_to_delete}", _BAD))
     if history.results is not None:
         _print_results(console, history.results)
     print_stack(console, history.stack)
@@ -224,11 +233,23 @@ def print_stack(console: Console, stack: StackRecord) -> None:
         console.print(table)
 
 
+def print_reload(console: Console, answer: ReloadAnswer) -> None:
+    """What a running node did with changed settings."""
+    if answer.problem is not None:
+        console.print(Text(f"nothing was taken: {answer.problem}", _BAD))
+        return
+    console.print("taken: " + (", ".join(answer.taken) or "nothing, the node works with these settings already"))
+    if answer.needs_restart:
+        console.print(Text("needs a restart of the node: " + ", ".join(answer.needs_restart), _BUSY))
+
+
 def print_status(console: Console, status: NodeStatus) -> None:
     """The node at a glance."""
     console.print(Text("healthy", _GOOD) if status.healthy else Text("not healthy", _BAD))
     for problem in status.problems:
         console.print(Text(f"  {problem}", _BAD))
+    for note in status.notes:
+        console.print(Text(f"  {note}", _BUSY))
     table = _table("process", "pid", "running since", "last heartbeat")
     for process in status.processes:
         silent = Text(f"{process.seconds_silent:.0f} s ago", _GOOD if process.alive else _BAD)
@@ -338,6 +359,10 @@ def _short(facts: object) -> str:
             for name, fact in facts.items()
         )
         return ", ".join(said)
+    if isinstance(facts, Sequence) and not isinstance(facts, str):
+        shown = [_short(fact) for fact in facts[:_MAX_LISTED]]
+        more = f" and {len(facts) - _MAX_LISTED} more" if len(facts) > _MAX_LISTED else ""
+        return (", ".join(shown) + more) or "none"
     return _shortened(str(facts))
 
 

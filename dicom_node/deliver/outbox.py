@@ -39,9 +39,14 @@ _MAX_OBJECTS_AT_ONCE = 16
 """Objects of one association: they are read into memory, and the end of the process waits for them."""
 
 
+def wanted_objects(destinations: Sequence[Destination]) -> list[WantedObjects]:
+    """What each destination wants of every case, as the settings say."""
+    return [WantedObjects(each.name, frozenset(map(ObjectKind, each.objects))) for each in destinations]
+
+
 def queue_proven(recorder: Recorder, destinations: Sequence[Destination]) -> int:
     """Give every PROVEN case its deliveries. Returns how many cases it were."""
-    wanted = [WantedObjects(each.name, frozenset(map(ObjectKind, each.objects))) for each in destinations]
+    wanted = wanted_objects(destinations)
     with recorder.read() as view:
         waiting = proven_cases(view)
     for case_id in waiting:

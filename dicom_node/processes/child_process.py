@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from multiprocessing.connection import wait
 from types import FrameType
 
@@ -65,7 +64,7 @@ def _run(target: str, settings: Settings, name: str) -> int:
     _stop_with_parent(stop)
     catalog = open_catalog(settings.node.catalog_url)
     recorder = catalog.acting_as(name)
-    heartbeat = threading.Thread(target=_send_heartbeats, args=(recorder, audit.utc_now(), stop), daemon=True)
+    heartbeat = threading.Thread(target=_send_heartbeats, args=(recorder, settings.digest, stop), daemon=True)
     heartbeat.start()
     try:
         main: ChildMain = pkgutil.resolve_name(target)
@@ -106,11 +105,12 @@ def _stop_with_parent(stop: threading.Event) -> None:
     threading.Thread(target=follow, name="parent", daemon=True).start()
 
 
-def _send_heartbeats(recorder: Recorder, started_at: datetime, stop: threading.Event) -> None:
+def _send_heartbeats(recorder: Recorder, settings_digest: str, stop: threading.Event) -> None:
+    started_at = audit.utc_now()
     while True:
         try:
             with recorder.write() as tx:
-                record_heartbeat(tx, started_at)
+                record_heartbeat(tx, started_at, settings_digest)
         except CatalogUnavailableError as problem:
             _log.warning("no heartbeat written", problem=str(problem))
         if stop.wait(HEARTBEAT_SECONDS):

@@ -20,6 +20,7 @@ from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.verify import anchor_head
 from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_unwanted_deliveries
 from dicom_node.processes.replaced_results import answer_for_replaced
+from dicom_node.processes.series_index import index_series
 from dicom_node.reasons import CatalogError
 from dicom_node.settings import Destination, Settings
 from dicom_node.work.lost_cases import requeue_lost_cases
@@ -77,6 +78,7 @@ class Jobs:
     def intake(self) -> None:
         """Quiet series settle, settled series become stacks, stacks are admitted or refused (C3, C4)."""
         settings, spool = self._settings, self._settings.node.spool
+        index_series(self._recorder, settings.node)
         settle_quiet_series(self._recorder, settings.assemble)
         assemble_settled_series(self._recorder, stack_builder(settings))
         admit_stacks(self._recorder, settings.admit, spool, wait=settings.assemble)

@@ -43,16 +43,28 @@ class AssociationPolicy:
 
     def check(self, request: AssociationRequest) -> None:
         """Raises AssociationRefusedError. An empty list lets everybody in from loopback and nobody from elsewhere."""
-        facts = {"calling_ae": request.calling_ae, "address": request.address}
-        loopback = _peer(request.address).is_loopback
-        if request.called_ae != self.settings.ae_title:
-            raise AssociationRefusedError(CALLED_AE_UNKNOWN, NOT_AUTHORISED, **facts)
-        titles = self.settings.calling_ae_titles
-        if request.calling_ae not in titles and not (loopback and not titles):
-            raise AssociationRefusedError(CALLING_AE_UNKNOWN, NOT_AUTHORISED, **facts)
-        if not self.admits(request.address):
-            raise AssociationRefusedError(NO_REASON_PERMANENT, NOT_AUTHORISED, **facts)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            answer, problem = refusal
+            facts = {"calling_ae": request.calling_ae, "address": request.address, "called_ae": request.called_ae}
+            raise AssociationRefusedError(answer, NOT_AUTHORISED, **facts, problem=problem)
         self.check_disk()
+
+    def _refusal(self, request: AssociationRequest) -> tuple[Rejection, str] | None:
+        """The answer, and which title or address is wrong: what came and what is expected. None where all are right."""
+        own, titles = self.settings.ae_title, self.settings.calling_ae_titles
+        if request.called_ae != own:
+            return CALLED_AE_UNKNOWN, f"it calls {request.called_ae!r}, this node is {own!r} (listen.ae_title)"
+        if request.calling_ae not in titles and not (_peer(request.address).is_loopback and not titles):
+            said = f"its title is {request.calling_ae!r}, listen.calling_ae_titles: {_listed(titles)}"
+            return CALLING_AE_UNKNOWN, said
+        if not self.admits(request.address):
+            return NO_REASON_PERMANENT, self.address_problem(request.address)
+        return None
+
+    def address_problem(self, address: str) -> str:
+        """What is wrong with an address that is not admitted."""
+        return f"its address is {address}, listen.calling_addresses: {_listed(self.settings.calling_addresses)}"
 
     def admits(self, address: str) -> bool:
         """Whether anybody at this address may send; all that is known before an association is asked for."""
@@ -67,6 +79,10 @@ class AssociationPolicy:
             raise AssociationRefusedError(
                 TEMPORARY_CONGESTION, DISK_ALMOST_FULL, free_mb=free_mb, watermark_mb=self.settings.disk_watermark_mb
             )
+
+
+def _listed(entries: tuple[str, ...]) -> str:
+    return ", ".join(entries) or "none but this machine's own"
 
 
 def _peer(address: str) -> IPv4Address | IPv6Address:

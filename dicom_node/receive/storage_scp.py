@@ -11,6 +11,8 @@ from pydicom.uid import CTImageStorage
 
 from dicom_node.catalog.associations import close_left_open, record_refusal
 from dicom_node.catalog.database import Recorder
+from dicom_node.catalog.invalid_sources import record_rejection
+from dicom_node.catalog.lookup_key import LookupKey
 from dicom_node.dicom.header_reading import ENHANCED_CT, LOSSLESS_SYNTAXES, UnreadableDicomError
 from dicom_node.dicom.storage_server import (
     SUCCESS,
@@ -25,6 +27,7 @@ from dicom_node.dicom.storage_server import (
 from dicom_node.reasons import (
     CANNOT_LISTEN,
     CLASS_MISMATCH,
+    NOT_A_REJECTION_NOTE,
     NOT_AUTHORISED,
     PORT_IN_USE,
     STORE_FAILED,
@@ -34,6 +37,7 @@ from dicom_node.reasons import (
 )
 from dicom_node.receive.association_policy import TEMPORARY_CONGESTION, AssociationPolicy, AssociationRefusedError
 from dicom_node.receive.connection_filter import ConnectionFilter
+from dicom_node.receive.incoming_rejection import KEY_OBJECT_SELECTION, read_rejection_note
 from dicom_node.receive.instance_identity import identify
 from dicom_node.receive.instance_store import MEGABYTE, InstanceStore
 from dicom_node.receive.open_associations import OpenAssociations, Peer
@@ -43,7 +47,7 @@ from dicom_node.values.facts import Facts
 from dicom_node.values.received import AssociationEnd, InstanceIdentity, PeerIdentity
 from dicom_node.values.recorded_reason import RecordedReason
 
-ACCEPTED_SOP_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT)
+ACCEPTED_SOP_CLASSES: tuple[str, ...] = (CTImageStorage, *ENHANCED_CT, KEY_OBJECT_SELECTION)
 
 # Statuses of C-STORE, PS3.4 B.2.3
 OUT_OF_RESOURCES = 0xA700
@@ -61,6 +65,7 @@ class StorageScp:
         self._settings = settings.listen
         self._recorder = recorder
         self._spool = Spool(settings.node.spool, settings.listen.sync)
+        self._lookup_key = LookupKey.of(settings.node.data_folder)
         self._store = InstanceStore(recorder, self._spool, settings.listen)
         self._policy = AssociationPolicy.from_settings(settings.listen, settings.node.spool)
         self._associations = OpenAssociations(recorder)
@@ -103,7 +108,8 @@ class StorageScp:
         self._associations.close_ended()
         for address, times in self._filter.strangers().items():
             _log.warning("connections refused", reason=NOT_AUTHORISED.code, address=address, times=times)
-            facts: Facts = {"calling_ae": "somebody", "address": address, "times": times}
+            problem = self._policy.address_problem(address)
+            facts: Facts = {"calling_ae": "somebody", "address": address, "problem": problem, "times": times}
             self._audit_refusal(RecordedReason(NOT_AUTHORISED.code, facts))
 
     def lets_in(self, address: str, silent: int) -> bool:
@@ -172,8 +178,11 @@ class StorageScp:
             # Before the copy that is made of it here.
             self._store.check_size(request.size)
             content = request.read()
-            identity = identify(content, "received")
+            identity = identify(content, "received", self._lookup_key)
             _check_request(request, identity)
+            if identity.sop_class_uid == KEY_OBJECT_SELECTION:
+                self._take_key_objects(content, peer)
+                return None
             self._store.store(content, identity, peer.identity.calling_ae, peer.row_in)
             peer.committed()
         except AssociationRefusedError as refusal:
@@ -188,6 +197,23 @@ class StorageScp:
             _log.error("an image could not be stored", problem=type(problem).__name__)
             return OUT_OF_RESOURCES, NodeError(STORE_FAILED, problem=type(problem).__name__)
         return None
+
+    def _take_key_objects(self, content: bytes, peer: Peer) -> None:
+        """Withdraw durably what a rejection note names; other key objects are discarded or refused, as set.
+
+        Raises RefusalError, UnreadableDicomError, OSError, CatalogUnavailableError.
+        """
+        note = read_rejection_note(content)
+        if note is None:
+            if self._settings.other_sop_classes == "refuse":
+                raise RefusalError(NOT_A_REJECTION_NOTE, problem="its title withdraws nothing")
+            peer.discarded += 1
+            return
+        file = self._spool.keep(content)
+        with self._recorder.write() as tx:
+            peer.row_in(tx)
+            record_rejection(tx, note, file.digest)
+        peer.committed()
 
 
 def _server_options(listen: ListenSettings) -> ServerOptions:

@@ -197,6 +197,8 @@ class ObjectRecord:
 _STANDINGS = {
     CaseState.PROVEN: "its result waits: a better series of the study is looked at first",
     CaseState.WITHDRAWN: "a better series of the study is looked at in its place",
+    CaseState.CANCELLED: "a person wants no result of it: the next best series of the study has its turn",
+    CaseState.INVALID: "its images are invalid: the next best series of the study has its turn",
     CaseState.SUPERSEDED: "another result is the answer for its study, or is to be",
 }
 
@@ -218,15 +220,26 @@ class CaseHistory:
 
     @property
     def to_delete(self) -> tuple[str, ...]:
-        """What of its objects a person must delete, and where: they were replaced, and nothing withdraws them."""
-        return tuple(
+        """What of its objects a person must delete, and where, each line once.
+
+        They were replaced and nothing withdraws them, or their images are invalid and they were sent nevertheless.
+        """
+        invalid = self.case.state is CaseState.INVALID
+        lines = [
             f"at {to.destination} delete series {item.series_instance_uid} ({item.kind})"
             if item.series_instance_uid
             else f"at {to.destination} delete object {item.sop_instance_uid} ({item.kind})"
             for item in self.objects
             for to in item.deliveries
-            if to.state is DeliveryState.TO_DELETE
-        )
+            if to.state is DeliveryState.TO_DELETE or (invalid and to.sent_at is not None)
+        ]
+        return tuple(dict.fromkeys(lines))
+
+    @property
+    def why_to_delete(self) -> str:
+        """What speaks against the objects of `to_delete`."""
+        invalid = self.case.state is CaseState.INVALID
+        return "its images are invalid" if invalid else "a newer result has replaced it"
 
     @property
     def standing(self) -> str:

@@ -59,6 +59,9 @@ class InstanceIdentity:
     study_instance_uid: str
     series_instance_uid: str
     transfer_syntax_uid: str
+    patient_digest: str | None = None
+    """Keyed digests of what a person looks it up by (`LookupKey`); empty where it has none, None without a key."""
+    accession_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,24 @@ class ReceivingSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectionNote:
+    """A Key Object Selection by which a source withdraws images (IHE IOCM, PS3.16 CID 7011).
+
+    code: of its title, such as 113001. images: pairs of SeriesInstanceUID and SOPInstanceUID.
+    """
+
+    sop_instance_uid: str
+    code: str
+    images: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredInstance:
     """An image in the spool.
 
     path: relative to the spool. digest: SHA-256 (hex) of the file. content_digest: of what it holds, whatever transfer
-    syntax it is stored in; None where nobody needed it yet.
+    syntax it is stored in; None where nobody needed it yet. rejected_by: the code of the rejection note that withdrew
+    it; None for all others.
     """
 
     id: int
@@ -124,3 +140,4 @@ class StoredInstance:
     size: int
     use: InstanceUse
     content_digest: str | None = None
+    rejected_by: str | None = None

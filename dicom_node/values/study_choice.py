@@ -14,7 +14,7 @@ class StackStanding(StrEnum):
     """How far the work on a stack that fits has come."""
 
     UNTRIED = "untried"
-    """It has no case, or one that was withdrawn or superseded."""
+    """It has no case, or one that was withdrawn, superseded, or invalid by its source and is retried."""
     QUEUED = "queued"
     RUNNING = "running"
     RESULT = "result"
@@ -23,6 +23,8 @@ class StackStanding(StrEnum):
     """The image spoke against it: another phase, no liver."""
     FAILED = "failed"
     """It waits for a person: failed, parked, or rejected by the engine."""
+    CANCELLED = "cancelled"
+    """A person wants no result of it."""
 
 
 class Place(StrEnum):

@@ -18,7 +18,7 @@ from dicom_node.settings import Settings
 from dicom_node.values.case_history import time_as_text
 from dicom_node.values.facts import Facts
 
-FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED)
+FOR_A_PERSON = (CaseState.HELD, CaseState.PARKED, CaseState.FAILED, CaseState.INVALID)
 _FAILURE_MINUTES = 10
 _MAX_RESTARTS = 1
 """One failure in that time is normal; a process that ends more often does not do its work."""
@@ -50,6 +50,8 @@ class NodeStatus:
     deliveries: Mapping[str, int]
     for_a_person: tuple[str, ...]
     free_mb: int
+    notes: tuple[str, ...] = ()
+    """What somebody should know though the node works."""
 
     def to_json(self) -> Facts:
         """For `--json` and, later, for the metrics."""
@@ -79,6 +81,7 @@ def node_status(view: View, settings: Settings) -> NodeStatus:
         deliveries=counts.deliveries,
         for_a_person=cases_in(view, FOR_A_PERSON),
         free_mb=free_mb,
+        notes=tuple(_older_settings(view, settings)),
     )
 
 
@@ -90,6 +93,20 @@ def _process_states(view: View) -> list[ProcessStatus]:
         started = str(time_as_text(row.started_at))
         states.append(ProcessStatus(row.name, row.pid, started, round(silent, 1), silent < SILENT_SECONDS))
     return states
+
+
+def _older_settings(view: View, settings: Settings) -> list[str]:
+    """Processes that work with other settings than those of the file."""
+    older = [
+        row.name
+        for row in all_heartbeats(view)
+        if row.settings_digest not in {None, settings.digest}
+        and (audit.utc_now() - row.heartbeat_at).total_seconds() < SILENT_SECONDS
+    ]
+    if not older:
+        return []
+    said = "the settings file was changed since; dissm-node reload takes what needs no restart, and says what does"
+    return [f"{', '.join(older)}: {said}"]
 
 
 def _missing(processes: tuple[ProcessStatus, ...], settings: Settings) -> list[str]:

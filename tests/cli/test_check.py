@@ -7,10 +7,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from pydicom.uid import SegmentationStorage
 
-from dicom_node.cli.check import Checked, check_all
+from dicom_node.cli.check import Checked, check_all, check_file
 from dicom_node.settings import Settings
 from tests.builders.intake import free_port, settings_in
+from tests.deliver.destinations import storage_scp
 
 
 def checked(settings: Settings, *, echo: bool = False) -> dict[str, Checked]:
@@ -62,3 +64,28 @@ def test_a_destination_whose_name_does_not_resolve_is_said(tmp_path: Path, monke
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     found = checked(settings, echo=True)["destination pacs"]
     assert (found.good, "pacs.invalid cannot be resolved" in found.said) == (False, True)
+
+
+def test_every_key_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[listen]\nport = 99999\nae_title = ""\nunknown = 1\n[work]\nthreads = 0\n')
+    said = [one.said for one in check_file(file, echo=False)]
+    assert [text.partition(" ")[0] for text in said] == [
+        "listen.ae_title",
+        "listen.port",
+        "listen.unknown",
+        "work.threads",
+    ]
+    assert all(one.good is False for one in check_file(file, echo=False))
+
+
+def test_what_a_destination_does_not_accept_is_wrong(tmp_path: Path) -> None:
+    with storage_scp(classes=(SegmentationStorage, "1.2.840.10008.1.1")) as pacs:
+        to = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port, "timeout_seconds": 5}
+        settings = settings_in(tmp_path, destinations=[to])  # type: ignore[arg-type]
+        found = checked(settings, echo=True)["destination pacs accepts"]
+        wanted = settings_in(tmp_path, destinations=[{**to, "objects": ["seg"]}])  # type: ignore[arg-type]
+        good = checked(wanted, echo=True)["destination pacs accepts"]
+    assert found.good is False
+    assert "seg: yes, surface: no (" in found.said
+    assert (good.good, good.said, pacs.received) == (True, "seg: yes", [])

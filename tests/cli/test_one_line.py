@@ -70,7 +70,7 @@ def test_a_database_that_is_none_is_said_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for url in ("nonsense", "nosuch://user:secret@host/name"):
-        for command in ("check", "cases"):
+        for command in ("status", "cases"):
             file = settings_in(tmp_path, f"database_url = {json.dumps(url)}")
             line = said(monkeypatch, capfd, command, "--settings", file)
             assert "node.database_url is wrong: is no database URL" in line
@@ -154,7 +154,7 @@ def test_settings_that_cannot_work_are_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], more: str, problem: str
 ) -> None:
     file = settings_in(tmp_path, "", more)
-    assert problem in said(monkeypatch, capfd, "check", "--no-echo", "--settings", file)
+    assert problem in said(monkeypatch, capfd, "status", "--settings", file)
 
 
 def test_site_rules_that_can_work_are_taken() -> None:
