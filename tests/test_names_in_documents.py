@@ -13,7 +13,8 @@ from typer.main import get_command
 
 from dicom_node.cli.app import app as node_app
 from dicom_node.reasons import ALL_REASONS
-from dicom_node.settings import Destination, Section, Settings
+from dicom_node.settings import Destination, Settings
+from dicom_node.settings_section import Section
 from training.cli import app as training_app
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from dicom_node.admit.header_values import tag_of, values_of
-from dicom_node.settings import Rule
+from dicom_node.rule_settings import Rule
 from dicom_node.values.evidence import Evidence, RuleOutcome
 
 REGEX_SECONDS = 1.0

@@ -18,7 +18,8 @@ from dicom_node.catalog.audit import AuditEvent
 from dicom_node.catalog.database import Recorder
 from dicom_node.catalog.heartbeats import record_node_event
 from dicom_node.reasons import CatalogUnavailableError, SettingsError
-from dicom_node.settings import Section, Settings, load_settings
+from dicom_node.settings import Settings, load_settings
+from dicom_node.settings_section import Section
 from dissm_engine.json_value import JsonValue
 
 _log = structlog.get_logger()

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from dicom_node.dicom.raw_elements import bytes_of_element
 from dicom_node.reasons import OBJECT_NOT_PROVEN, ProofError
 from dicom_node.results.proof_request import (
     UNREADABLE,
@@ -86,8 +87,8 @@ def _off_plane(points: npt.NDArray[np.float64], header: Dataset) -> float:
 
 def _points(contour: Dataset) -> npt.NDArray[np.float64]:
     """The contour's points [N, 3], LPS mm. The file's own bytes: half a million numbers are no objects of their own."""
-    content = contour.get_item("ContourData").value
-    texts = content.split(b"\\") if isinstance(content, bytes) else content
+    content = bytes_of_element(contour, "ContourData")
+    texts = contour.ContourData if content is None else content.split(b"\\")
     return np.array([float(text) for text in texts]).reshape(-1, 3)
 
 

@@ -9,12 +9,11 @@ import numpy.typing as npt
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.charset import default_encoding
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node.dicom.raw_elements import decimal_string_element
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
 from dicom_node.results.object_times import add_dates
@@ -171,5 +170,4 @@ def _contour(points: npt.NDArray[np.float64], number: int, image: Dataset) -> Da
 def _decimal_strings(values: list[float], keyword: str) -> Any:
     """The element with its bytes as they are written: half a million numbers are no objects of their own."""
     text = "\\".join(map("%.4f".__mod__, values)).encode("ascii")
-    content = text + b" " * (len(text) % 2)
-    return RawDataElement(Tag(keyword), "DS", len(content), content, 0, False, True)
+    return decimal_string_element(keyword, text)

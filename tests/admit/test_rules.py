@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.admit.site_rules import admits, evaluate
-from dicom_node.settings import Rule
+from dicom_node.rule_settings import Rule
 from dicom_node.values.evidence import RuleOutcome
 
 

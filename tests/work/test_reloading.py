@@ -22,7 +22,8 @@ from dicom_node.cli.reload_request import ask_to_reload
 from dicom_node.processes import supervisor
 from dicom_node.processes.reloading import ProcessKind, Reloader, change_between, taken_by
 from dicom_node.reasons import NodeError
-from dicom_node.settings import Section, Settings, load_settings
+from dicom_node.settings import Settings, load_settings
+from dicom_node.settings_section import Section
 from dicom_node.watch.status import node_status
 from tests.builders.intake import Intake, free_port
 
