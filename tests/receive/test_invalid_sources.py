@@ -125,8 +125,9 @@ def test_the_same_image_under_another_patient_makes_a_delivered_case_invalid_and
     (case,) = node.cases()
     assert (case.state, case.reason_code) == (CaseState.INVALID, "OTHER_PATIENT")
     with node.catalog.read() as view:
-        told = case_history(view, case.id).sent_in_vain
-    assert [line.partition(": ")[0] for line in told] == ["delete at pacs"] * 2
+        history = case_history(view, case.id)
+    assert [line.partition(" series ")[0] for line in history.to_delete] == ["at pacs delete"] * 2
+    assert (history.case.current, history.why_to_delete) == (False, "its images are invalid")
     file = tmp_path / "settings.toml"
     file.write_text(f'[node]\ndata_folder = "{node.settings.node.data_folder}"\n')
     shown = CliRunner().invoke(app, ["show", case.id, "--settings", str(file)]).output
