@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.builders.rows import rows
 TOLD = release_0_3_0.told_by_release()
 CASES: dict[str, dict[str, Any]] = TOLD["cases"]
 SERIES: dict[str, dict[str, Any]] = TOLD["series"]
+SINCE_0_4: dict[type[StrEnum], set[str]] = {CaseState: {CaseState.CANCELLED.value, CaseState.INVALID.value}}
+"""States that 0.3.0 did not know."""
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_the_fixture_has_every_state_and_every_end_of_an_association(file: Path)
         ("associations", "ended", AssociationEnd),
     ):
         there = {value for (value,) in query(file, f"SELECT DISTINCT {column} FROM {table}")} - {None}
-        assert there == {member.value for member in members}
+        assert there == {member.value for member in members} - SINCE_0_4.get(members, set())
 
 
 def test_the_updated_tables_are_those_of_the_code(catalog: Catalog) -> None:
@@ -74,6 +77,7 @@ def test_a_case_is_told_as_its_own_release_told_it(catalog: Catalog, case_id: st
     history["series"] = history["series"]["series_instance_uid"]
     history["stack"] = history["stack"]["stack"]
     del history["results"]
+    assert history.pop("to_delete_by_hand") == []
     for item in history["objects"]:
         del item["proof"]
     assert history == CASES[case_id]
