@@ -61,7 +61,7 @@ SETTINGS_UNREADABLE = Reason("SETTINGS_UNREADABLE", "{file}: {problem}", "correc
 SETTINGS_MISSING = Reason(
     "SETTINGS_MISSING", "there is no settings file {file}", "name it by --settings, or run where it lies"
 )
-SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {problems}", "correct it, then run dissm-node check")
+SETTINGS_INVALID = Reason("SETTINGS_INVALID", "{file}: {problems}", "correct the key, then run dissm-node check")
 CANNOT_LISTEN = Reason(
     "CANNOT_LISTEN",
     "port {port} on {address} cannot be listened on: {problem}",

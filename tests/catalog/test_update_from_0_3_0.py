@@ -32,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = TOLD["cases"]
 SERIES: dict[str, dict[str, Any]] = TOLD["series"]
 SINCE_0_4: dict[type[StrEnum], set[str]] = {
     SeriesState: set(),
-    CaseState: {CaseState.WITHDRAWN.value},
+    CaseState: {CaseState.WITHDRAWN.value, CaseState.CANCELLED.value, CaseState.INVALID.value},
     DeliveryState: {DeliveryState.RETRACTED.value, DeliveryState.TO_DELETE.value},
     AssociationEnd: set(),
 }
