@@ -43,6 +43,7 @@ bench: install
 	$(BIN)/python -m bench.delineation
 	$(BIN)/python -m bench.receiving_speed
 	$(BIN)/python -m bench.turnaround
+	$(BIN)/python -m bench.result_objects
 
 # The table of reasons in docs/operations.md, from dicom_node/reasons.py.
 docs: install

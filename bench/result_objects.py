@@ -121,8 +121,8 @@ def _peer(folder: Path) -> Run | None:
         return None
     out, about = folder / "dcmqi.dcm", folder / "dcmqi.json"
     about.write_text(json.dumps(_peer_metadata()), encoding="utf-8")
-    given = ["--inputImageList", folder / "mask.nrrd", "--inputDICOMDirectory", folder / "ct"]
-    how = ["--outputDICOM", out, "--inputMetadata", about, "--skip", "0"]
+    given = ["--inputImageList", str(folder / "mask.nrrd"), "--inputDICOMDirectory", str(folder / "ct")]
+    how = ["--outputDICOM", str(out), "--inputMetadata", str(about), "--skip", "0"]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([program, *given, *how], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -12,6 +12,7 @@ from skimage import measure
 
 from dissm_engine.errors import MESH_NOT_CLOSED, NO_SURFACE, DelineationError
 from dissm_engine.mesh import TriangleMesh
+from dissm_engine.shape.distance import signed_distance_to_mesh
 from dissm_engine.volume import Grid, SignedDistance
 
 DECIMATION_TOLERANCE_MM = 0.3
@@ -46,7 +47,7 @@ class OrganSurface:
             DelineationError: The field has no inside, or its surface cannot be closed.
         """
         organ = organ_field(field, ct_grid)
-        return OrganSurface(organ, mask_of(organ, ct_grid), mesh_of(organ))
+        return OrganSurface(organ, mask_of(organ, ct_grid), mesh_of(organ, DECIMATION_TOLERANCE_MM))
 
 
 def organ_field(field: SignedDistance, ct_grid: Grid) -> SignedDistance:
@@ -92,10 +93,16 @@ def mask_of(field: SignedDistance, ct_grid: Grid) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def mesh_of(field: SignedDistance) -> TriangleMesh:
-    """Zero surface by marching cubes, drawn onto the cubic zero by Newton steps, decimated within 0.3 mm, closed.
+def mesh_of(field: SignedDistance, max_error_mm: float | None = None) -> TriangleMesh:
+    """Zero surface by marching cubes, drawn onto the cubic zero by Newton steps, decimated, closed.
 
-    Raises DelineationError when no closed surface results.
+    Args:
+        field: One connected part without holes.
+        max_error_mm: Fewer triangles are dropped where the decimated surface would lie farther from the one before,
+            measured both ways (`decimation_error_mm`). None: it is not measured, for surfaces that nobody gets.
+
+    Raises:
+        DelineationError: No closed surface results.
     """
     spacing = float(field.grid.spacing.mean())
     # Far values only have to stay far: a rim of them closes the surface at the grid's border.
@@ -109,9 +116,21 @@ def mesh_of(field: SignedDistance) -> TriangleMesh:
     dense = _outward(_on_zero(dense, field))
     for reduction in _reductions(dense, spacing):
         mesh = _decimated(dense, field, reduction)
-        if mesh.closed:
+        near = max_error_mm is None or reduction <= 0 or decimation_error_mm(dense, mesh) <= max_error_mm
+        if mesh.closed and near:
             return mesh
     raise DelineationError(MESH_NOT_CLOSED, edges=int(_open_edges(dense)))
+
+
+def decimation_error_mm(before: TriangleMesh, after: TriangleMesh) -> float:
+    """The largest distance (mm) of two surfaces, measured both ways.
+
+    Of `after` corners and centres of its triangles are measured, of `before`, whose triangles are small, the corners.
+    """
+    points = np.concatenate([after.vertices, after.vertices[after.faces].mean(axis=1)])
+    there = np.abs(signed_distance_to_mesh(points, before))
+    back = np.abs(signed_distance_to_mesh(before.vertices, after))
+    return float(max(there.max(), back.max()))
 
 
 def _reductions(mesh: TriangleMesh, spacing: float) -> tuple[float, ...]:

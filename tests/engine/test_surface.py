@@ -3,7 +3,14 @@ import pytest
 
 from dissm_engine.errors import DelineationError
 from dissm_engine.mesh import TriangleMesh
-from dissm_engine.surface import OrganSurface, closed_at_border, largest_part, mesh_of
+from dissm_engine.surface import (
+    DECIMATION_TOLERANCE_MM,
+    OrganSurface,
+    closed_at_border,
+    decimation_error_mm,
+    largest_part,
+    mesh_of,
+)
 from dissm_engine.volume import Grid, SignedDistance, axis_aligned_grid
 
 
@@ -57,6 +64,28 @@ def test_only_the_largest_part_is_kept_and_holes_are_filled() -> None:
     result = largest_part(SignedDistance(mm, field.grid))
     assert (result.mm < 0).sum() == pytest.approx((field.mm < 0).sum(), rel=0.001)
     assert mesh_of(result).trimesh.euler_number == 2
+
+
+def test_triangles_are_dropped_only_within_the_bound_measured_both_ways() -> None:
+    bumpy = ball(40)
+    waves = 0.8 * np.sin(bumpy.grid.points_lps() / 2.5).prod(axis=-1)
+    field = SignedDistance((bumpy.mm + waves).astype(np.float32), bumpy.grid)
+    usual, dense = mesh_of(field, DECIMATION_TOLERANCE_MM), mesh_of(field, 1e-6)
+    assert len(usual.vertices) < len(dense.vertices) / 2
+    assert 0.1 < decimation_error_mm(dense, usual) <= DECIMATION_TOLERANCE_MM
+    finer = mesh_of(field, 0.1)
+    assert len(usual.vertices) < len(finer.vertices)
+    assert decimation_error_mm(dense, finer) <= 0.1
+
+
+def test_what_is_missing_on_either_side_counts_as_decimation_error() -> None:
+    small, large = mesh_of(ball(30)), mesh_of(ball(31))
+    assert decimation_error_mm(small, large) == pytest.approx(1.0, abs=0.2)
+    bump = large.vertices.copy()
+    bump[0] *= 1.2
+    dented = TriangleMesh(bump, large.faces)
+    assert decimation_error_mm(dented, large) > 5
+    assert decimation_error_mm(large, dented) > 5
 
 
 def test_samples_of_exactly_zero_do_not_open_the_mesh() -> None:
