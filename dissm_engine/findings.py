@@ -5,6 +5,7 @@ Plain values without any dependency; `dissm_engine.measurement` takes the number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -106,9 +107,15 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """The same with what is usual."""
+        """The same with what is usual; where the statement says a share in percent, so do its limits."""
         unit = f" {self.unit}" if self.unit and self.statement else ""
-        return f"{self.stated} (usual {self.low:g} to {self.high:g}{unit})"
+        factor, sign = (100, "%") if not self.unit and "%" in self.statement else (1, "")
+        low, high = (f"{factor * limit:.4g}{sign}" for limit in (self.low, self.high))
+        if math.isinf(self.high):
+            return f"{self.stated} (usual at least {low}{unit})"
+        if math.isinf(self.low):
+            return f"{self.stated} (usual at most {high}{unit})"
+        return f"{self.stated} (usual {low} to {high}{unit})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.dicom.character_sets import copied_element
 from dicom_node.dicom.header_reading import PARSE_ERRORS
-from dicom_node.results.result_identity import ResultIdentity
+from dicom_node.results.result_identity import NOT_FOR_DIAGNOSIS, ResultIdentity
 from dicom_node.values.equipment import MANUFACTURER, MODEL
 from dicom_node.values.object_kinds import OBJECT_KINDS
 from dicom_node.values.results import ObjectKind
@@ -133,7 +133,7 @@ def add_series(target: Dataset, kind: ObjectKind, identity: ResultIdentity, numb
 def add_segment_description(segment: Dataset, identity: ResultIdentity) -> None:
     """Why a person should look at the segment and where (PS3.3 C.8.20.4); nothing where it needs no look."""
     if identity.segment_description:
-        segment.SegmentDescription = identity.segment_description
+        segment.SegmentDescription = f"{identity.segment_description}; {NOT_FOR_DIAGNOSIS}"
 
 
 def add_dates(target: Dataset, identity: ResultIdentity) -> None:

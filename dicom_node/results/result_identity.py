@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dicom_node.results.sentences import sentence_within
 from dicom_node.settings import ResultSettings
 from dicom_node.values.equipment import AI_MARK, SOFTWARE_VERSION
 from dicom_node.values.object_kinds import OBJECT_KINDS
@@ -19,7 +20,9 @@ LONG_STRING = 64
 """Most characters of a DICOM LO (PS3.5 6.2)."""
 SHORT_TEXT = 1024
 """Most characters of a DICOM ST (PS3.5 6.2)."""
-_NOT_FOR_DIAGNOSIS = "AI, not for primary diagnosis"
+NOT_FOR_DIAGNOSIS = "AI, not for primary diagnosis"
+_MAX_REASONS = SHORT_TEXT - len(f"; {NOT_FOR_DIAGNOSIS}")
+"""What a description adds to the reasons has its room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +114,27 @@ class ResultIdentity:
         return self.series_numbers[kind]
 
     def series_description(self, kind: ObjectKind) -> str:
-        """What a viewer lists: that it is by an AI, what it is, whether to look twice, and where, as far as it fits."""
+        """What a viewer lists: that it is by an AI, what it is, whether to look twice, and where or why, as it fits."""
         what = OBJECT_KINDS[kind].description
         warning = {Verdict.ACCEPT: "", Verdict.REVIEW: " REVIEW", Verdict.REJECT: " REJECTED"}[self.mark]
         plain = f"{AI_MARK}{what}{warning}"
-        return _first_that_fits(f"{plain} {self.look_at}".rstrip(), plain)
+        where = f"{plain} {self.look_at}" if self.look_at else ""
+        return _first_that_fits(where, self._with_sentence(f"{plain}: "), plain)
 
     @property
     def content_description(self) -> str:
-        """ContentDescription: that it is by an AI, and where to look or where to read why."""
+        """ContentDescription: that it is by an AI, and why a person should look, or where to read it."""
         if self.mark is Verdict.ACCEPT:
             return "Liver delineated by an AI, not for primary diagnosis"
-        plain = f"{_NOT_FOR_DIAGNOSIS}, {self.mark}"
-        # The longest that fits: the place, where to read about it, or the mark alone.
-        where = f"{_NOT_FOR_DIAGNOSIS}; look {self.look_at}" if self.look_at else ""
+        plain = f"{NOT_FOR_DIAGNOSIS}, {self.mark}"
+        # The sentence as far as it fits, where to read it, or the mark alone.
         why = f"{plain}: see segment description" if self.reasons else plain
-        return _first_that_fits(where, why, plain)
+        return _first_that_fits(self._with_sentence(f"{AI_MARK}{self.mark}: "), why, plain)
+
+    def _with_sentence(self, before: str) -> str:
+        """`before` and the first reason in a long string; empty where there is none or not a word of it fits."""
+        said = sentence_within(self.reasons[0], LONG_STRING - len(before)) if self.reasons else ""
+        return f"{before}{said}" if said else ""
 
     @property
     def segment_description(self) -> str:
@@ -135,10 +143,10 @@ class ResultIdentity:
             return ""
         said = f"{self.mark}: {self.reasons[0]}"
         for reason in self.reasons[1:]:
-            if len(said) + len(reason) + 2 > SHORT_TEXT:
+            if len(said) + len(reason) + 2 > _MAX_REASONS:
                 break
             said += f"; {reason}"
-        return said.encode("ascii", "replace").decode()[:SHORT_TEXT]
+        return said.encode("ascii", "replace").decode()[:_MAX_REASONS]
 
     @property
     def software_versions(self) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from dicom_node.dicom.stored_numbers import numbers_as_stored
 from dicom_node.reasons import OBJECT_NOT_PROVEN, ProofError
 from dicom_node.results.proof_request import (
     UNREADABLE,
@@ -44,7 +45,7 @@ def prove_rtstruct(request: ProofRequest, proven: ProvenMask) -> Facts:
             (image,) = contour.ContourImageSequence
             require(image.ReferencedSOPInstanceUID in slices, _KIND, "a contour names an image that is not of this CT")
             k = slices[str(image.ReferencedSOPInstanceUID)]
-            points = _points(contour)
+            points = numbers_as_stored(contour, "ContourData").reshape(-1, 3)
             require(len(points) == contour.NumberOfContourPoints, _KIND, "a contour has not the points it counts")
             off_plane = max(off_plane, _off_plane(points, request.stack.headers[k]))
             # Outlines of holes turn their inside off again.
@@ -82,13 +83,6 @@ def _off_plane(points: npt.NDArray[np.float64], header: Dataset) -> float:
     normal = np.cross(cosines[:3], cosines[3:])
     origin = np.array([float(value) for value in header.ImagePositionPatient])
     return float(np.abs((points - origin) @ normal).max())
-
-
-def _points(contour: Dataset) -> npt.NDArray[np.float64]:
-    """The contour's points [N, 3], LPS mm. The file's own bytes: half a million numbers are no objects of their own."""
-    content = contour.get_item("ContourData").value
-    texts = content.split(b"\\") if isinstance(content, bytes) else content
-    return np.array([float(text) for text in texts]).reshape(-1, 3)
 
 
 def _toggle_enclosed(plane: _Mask, ijk: npt.NDArray[np.float64]) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
-from pydicom.charset import default_encoding
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node.dicom.decimal_strings import add_decimal_strings
 from dicom_node.results import modules
 from dicom_node.results.object_file import save_object
 from dicom_node.results.writer_input import WriterInput
@@ -157,18 +153,9 @@ def _points_on_edges(
 
 def _contour(points: npt.NDArray[np.float64], number: int, image: Dataset) -> Dataset:
     contour = Dataset()
-    # Its bytes are as they are written to the file: pydicom has nothing to convert.
-    contour.set_original_encoding(False, True, default_encoding)
     contour.ContourImageSequence = [modules.referenced_instance(image)]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)
     contour.ContourNumber = number
-    contour.add(_decimal_strings(points.ravel().tolist(), "ContourData"))
+    add_decimal_strings(contour, "ContourData", points.ravel().tolist())
     return contour
-
-
-def _decimal_strings(values: list[float], keyword: str) -> Any:
-    """The element with its bytes as they are written: half a million numbers are no objects of their own."""
-    text = "\\".join(map("%.4f".__mod__, values)).encode("ascii")
-    content = text + b" " * (len(text) % 2)
-    return RawDataElement(Tag(keyword), "DS", len(content), content, 0, False, True)

@@ -280,9 +280,10 @@ def test_both_objects_say_why_and_where_a_person_should_look(tmp_path: Path) -> 
     case = written_case(tmp_path, plain.stack, delineation=doubtful(plain.delineation, LEFT_OUT))
     for dataset, what in zip(both(case), ("segmentation", "surface"), strict=True):
         assert dataset.SeriesDescription == f"AI liver {what} REVIEW on the left, images 40-55"
-        assert dataset.ContentDescription == "AI, not for primary diagnosis; look on the left, images 40-55"
+        assert dataset.ContentDescription == "AI REVIEW: liver-like tissue of 90 ml lies outside the outline"
         assert dataset.SegmentSequence[0].SegmentDescription == (
             "REVIEW: liver-like tissue of 90 ml lies outside the outline, on the left, images 40-55 (usual 0 to 20 ml)"
+            "; AI, not for primary diagnosis"
         )
     case.prove()
     for dataset in both(plain):
