@@ -82,6 +82,14 @@ class ClientAssociation:
         said = f"{reply.result_str.lower()}: {reply.reason_str.lower()}"
         return Refusal(reply.result == _REJECTED_PERMANENT, said)
 
+    def accepts(self, sop_class_uid: str, transfer_syntax_uid: str) -> bool:
+        """Return whether the peer accepted objects of this class in this very syntax."""
+        asked = (sop_class_uid, transfer_syntax_uid)
+        return any(
+            (context.abstract_syntax, context.transfer_syntax[0]) == asked
+            for context in self._association.accepted_contexts
+        )
+
     def refused_context(self, sop_class_uid: str, transfer_syntax_uid: str) -> Refusal | None:
         """Return why the peer takes no objects of this class in this syntax; None where it said nothing against it."""
         for context in self._association.rejected_contexts:
