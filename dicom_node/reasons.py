@@ -295,6 +295,11 @@ REJECTION_NOTE_WRONG = Reason(
 DELIVERY_REFUSED = Reason(
     "DELIVERY_REFUSED", "destination {destination} refused for good: {problem}", "fix it there, then dissm-node retry"
 )
+NOTHING_ACCEPTED = Reason(
+    "NOTHING_ACCEPTED",
+    "destination {destination} accepts none of the objects it is to get: {problem}",
+    "dissm-node probe tells what it accepts: change destinations.objects, or the destination, then dissm-node retry",
+)
 NOTHING_SENT = Reason(
     "NOTHING_SENT",
     "nothing was sent: no destination wants {kinds}",

@@ -12,14 +12,17 @@ from sqlalchemy.orm import Session
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Transaction, View
+from dicom_node.catalog.replaced import record_note_not_taken
 from dicom_node.catalog.states import DELIVERY_TRANSITIONS, CaseEvent, CaseState, DeliveryEvent, DeliveryState
 from dicom_node.catalog.tables import Case, Delivery, ResultObject
 from dicom_node.catalog.transitions import advance_case, advance_delivery
-from dicom_node.reasons import DELIVERY_REFUSED, NOTHING_SENT
+from dicom_node.reasons import DELIVERY_REFUSED, NOTHING_ACCEPTED, NOTHING_SENT
 from dicom_node.values.recorded_reason import RecordedReason
 from dicom_node.values.results import ObjectKind
+from dissm_engine.json_value import JsonValue
 
 _MAX_TEXT = 255
+_NOT_TAKEN = (DeliveryEvent.REFUSED, DeliveryEvent.NOT_ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,12 @@ def record_attempt(
     delivery.last_error = None if delivered else attempt.said[:_MAX_TEXT]
     if attempt.event is DeliveryEvent.TRY_AGAIN:
         delivery.next_attempt_at = audit.utc_now() + try_again_in
-    elif attempt.event is not DeliveryEvent.REFUSED:
+    elif attempt.event not in _NOT_TAKEN:
         delivery.sent_at = audit.utc_now()
     advance_delivery(tx, delivery, attempt.event, said=attempt.said)
     tx.session.flush()
+    if delivery.object.kind is ObjectKind.REJECTION_NOTE and attempt.event in _NOT_TAKEN:
+        record_note_not_taken(tx, delivery.id)
     if delivery.state != DeliveryState.WAITING and delivery.object.case.state == CaseState.DELIVERING:
         _finish_case(tx, delivery.object.case)
 
@@ -186,16 +191,30 @@ def _case_waits_for(delivery: Delivery) -> bool:
 
 
 def _finish_case(tx: Transaction, case: Case) -> None:
-    """DELIVERED when all was sent; HELD when something was refused; each only once nothing waits any more."""
+    """DELIVERED or HELD, each only once nothing waits any more.
+
+    HELD when something was refused, and when a destination accepted none of the kinds that it was to get: a person must
+    hear of that. A kind that was not accepted beside others that were is told in the audit and by `show`.
+    """
     rows = _deliveries_of(tx.session, case)
     if any(row.state == DeliveryState.WAITING for row in rows):
         return
     refused = next((row for row in rows if row.state == DeliveryState.REFUSED), None)
-    if refused is None:
-        advance_case(tx, case, CaseEvent.ALL_DELIVERED, deliveries=len(rows))
+    held = refused or _first_without_any(rows)
+    if held is not None:
+        code = (DELIVERY_REFUSED if refused else NOTHING_ACCEPTED).code
+        facts = {"destination": held.destination, "problem": held.last_error}
+        advance_case(tx, case, CaseEvent.DELIVERY_REFUSED, reason=RecordedReason(code, facts))
         return
-    facts = {"destination": refused.destination, "problem": refused.last_error}
-    advance_case(tx, case, CaseEvent.DELIVERY_REFUSED, reason=RecordedReason(DELIVERY_REFUSED.code, facts))
+    not_accepted: list[JsonValue] = [row.last_error for row in rows if row.state == DeliveryState.NOT_ACCEPTED]
+    told: dict[str, JsonValue] = {"not_accepted": not_accepted} if not_accepted else {}
+    advance_case(tx, case, CaseEvent.ALL_DELIVERED, deliveries=len(rows) - len(not_accepted), **told)
+
+
+def _first_without_any(rows: Sequence[Delivery]) -> Delivery | None:
+    """A delivery to a destination that accepted nothing of the case; None where each one has something of it."""
+    served = {row.destination for row in rows if row.state != DeliveryState.NOT_ACCEPTED}
+    return next((row for row in rows if row.destination not in served), None)
 
 
 def _deliveries_of(session: Session, case: Case) -> Sequence[Delivery]:

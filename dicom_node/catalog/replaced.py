@@ -89,9 +89,27 @@ def record_rejection_note(
 def record_left_behind(tx: Transaction, result: ReplacedResult) -> None:
     """Nothing withdraws it: the audit names the series that a person must delete at the destination."""
     for delivery in _deliveries(tx.session, result.delivery_ids):
-        uid = delivery.object.series_instance_uid
-        what = f"series {uid}" if uid else f"the series of object {delivery.object.sop_instance_uid}"
-        _advance_sent(tx, (delivery.id,), DeliveryEvent.LEFT_BEHIND, f"a person must delete {what}")
+        _leave_behind(tx, delivery)
+
+
+def record_note_not_taken(tx: Transaction, delivery_id: int) -> None:
+    """The destination refused or does not accept a rejection note: a person must delete what the note named."""
+    note = tx.session.get_one(Delivery, delivery_id)
+    named = tx.session.scalars(
+        select(Delivery)
+        .join(Delivery.object)
+        .where(ResultObject.case_id == note.object.case_id, Delivery.destination == note.destination)
+        .where(Delivery.state == DeliveryState.RETRACTED)
+        .order_by(Delivery.id)
+    )
+    for delivery in named.all():
+        _leave_behind(tx, delivery)
+
+
+def _leave_behind(tx: Transaction, delivery: Delivery) -> None:
+    uid = delivery.object.series_instance_uid
+    what = f"series {uid}" if uid else f"the series of object {delivery.object.sop_instance_uid}"
+    advance_delivery(tx, delivery, DeliveryEvent.LEFT_BEHIND, said=f"a person must delete {what}")
 
 
 def _newer_is_there(session: Session, case: Case, destination: str) -> bool:
@@ -115,6 +133,8 @@ def _newer_is_there(session: Session, case: Case, destination: str) -> bool:
         .where(ResultObject.case_id == current.id, ResultObject.attempt == current.attempt)
         .where(Delivery.destination == destination)
     ).all()
+    if states and all(state == DeliveryState.NOT_ACCEPTED for state in states):
+        return False
     return not any(state in _NOT_THERE for state in states) and (bool(states) or current.state != CaseState.DELIVERING)
 
 

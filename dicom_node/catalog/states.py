@@ -80,17 +80,20 @@ class DeliveryState(StrEnum):
     TO_DELETE = "TO_DELETE"
     """Sent, and replaced since: a person must delete it at the destination."""
     REFUSED = "REFUSED"
+    NOT_ACCEPTED = "NOT_ACCEPTED"
+    """The destination takes no objects of this SOP class, or none in this transfer syntax."""
     WITHDRAWN = "WITHDRAWN"
 
 
 class DeliveryEvent(StrEnum):
-    """What happens to a delivery; the second to the fifth are what a destination's answer means."""
+    """What happens to a delivery; the second to the sixth are what a destination's answer means."""
 
     CREATED = "CREATED"
     DELIVERED = "DELIVERED"
     DELIVERED_WITH_WARNING = "DELIVERED_WITH_WARNING"
     TRY_AGAIN = "TRY_AGAIN"
     REFUSED = "REFUSED"
+    NOT_ACCEPTED = "NOT_ACCEPTED"
     WITHDRAWN = "WITHDRAWN"
     REJECTION_NOTE_MADE = "REJECTION_NOTE_MADE"
     LEFT_BEHIND = "LEFT_BEHIND"
@@ -174,10 +177,13 @@ DELIVERY_TRANSITIONS: Mapping[tuple[DeliveryState | None, DeliveryEvent], Delive
     (_D.WAITING, _W.DELIVERED_WITH_WARNING): _D.SENT,
     (_D.WAITING, _W.TRY_AGAIN): _D.WAITING,
     (_D.WAITING, _W.REFUSED): _D.REFUSED,
+    (_D.WAITING, _W.NOT_ACCEPTED): _D.NOT_ACCEPTED,
     (_D.WAITING, _W.WITHDRAWN): _D.WITHDRAWN,
     # It was on its way when it was withdrawn.
     (_D.WITHDRAWN, _W.DELIVERED): _D.SENT,
     (_D.WITHDRAWN, _W.DELIVERED_WITH_WARNING): _D.SENT,
     (_D.SENT, _W.REJECTION_NOTE_MADE): _D.RETRACTED,
     (_D.SENT, _W.LEFT_BEHIND): _D.TO_DELETE,
+    # The destination did not take the note.
+    (_D.RETRACTED, _W.LEFT_BEHIND): _D.TO_DELETE,
 }

@@ -15,10 +15,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from dicom_node.catalog.states import DeliveryState
 from dicom_node.values.case_history import (
     AuditEntry,
     CaseHistory,
     CaseRecord,
+    DeliveryRecord,
     ObjectRecord,
     SeriesHistory,
     SeriesRecord,
@@ -177,6 +179,8 @@ def print_case(console: Console, history: CaseHistory) -> None:
             ("bundle", history.bundle_digest),
         ],
     )
+    for line in history.not_accepted:
+        _line(console, Text(f"  {line}", _BUSY))
     for line in history.to_delete:
         _line(console, Text(f"  {line}: a newer result has replaced it", _BAD))
     if history.results is not None:
@@ -278,9 +282,7 @@ def _print_results(console: Console, results: CaseResults) -> None:
 
 def _print_objects(console: Console, objects: Sequence[ObjectRecord]) -> None:
     for item in objects:
-        sent = [
-            (to.destination, f"{to.state} after {to.attempts} {to.last_error or ''}".rstrip()) for to in item.deliveries
-        ]
+        sent = [(to.destination, _delivered(to)) for to in item.deliveries]
         facts = [
             ("series", item.series_instance_uid or ""),
             ("SOP Instance UID", item.sop_instance_uid),
@@ -290,6 +292,12 @@ def _print_objects(console: Console, objects: Sequence[ObjectRecord]) -> None:
         _print_facts(console, f"{item.kind} of attempt {item.attempt}", facts)
     if objects:
         console.print(Text("proof: " + _short(objects[-1].proof)))
+
+
+def _delivered(to: DeliveryRecord) -> str:
+    if to.state is DeliveryState.NOT_ACCEPTED:
+        return to.last_error or to.state
+    return f"{to.state} after {to.attempts} {to.last_error or ''}".rstrip()
 
 
 def _table(*columns: str) -> Table:

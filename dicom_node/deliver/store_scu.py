@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import Dataset, dcmread
+from pydicom.uid import UID
 
 from dicom_node.catalog.deliveries import AttemptRecord
 from dicom_node.catalog.states import DeliveryEvent
@@ -51,7 +52,7 @@ def send(
         failure = _failure_to_associate(association)
         lost = False
         for item, dataset in objects:
-            answer = failure or _refused_context(association, dataset)
+            answer = failure or _refused_context(association, dataset, destination.name)
             if answer is None and not lost:
                 answer = _store(association, dataset)
                 lost = answer.status is None
@@ -94,9 +95,12 @@ def _store(association: ClientAssociation, dataset: Dataset) -> AttemptRecord:
     return result_of_status(status)
 
 
-def _refused_context(association: ClientAssociation, dataset: Dataset) -> AttemptRecord | None:
+def _refused_context(association: ClientAssociation, dataset: Dataset, name: str) -> AttemptRecord | None:
+    """Why the object is not sent: only what the destination accepted is."""
     refusal = association.refused_context(*_context(dataset))
     if refusal is None:
         return None
-    event = DeliveryEvent.REFUSED if refusal.permanent else DeliveryEvent.TRY_AGAIN
-    return AttemptRecord(event, f"presentation context refused: {refusal.said}")
+    if refusal.permanent:
+        said = f"{name} does not accept {UID(dataset.SOPClassUID).name} ({refusal.said}); not sent"
+        return AttemptRecord(DeliveryEvent.NOT_ACCEPTED, said)
+    return AttemptRecord(DeliveryEvent.TRY_AGAIN, f"presentation context refused: {refusal.said}")

@@ -229,6 +229,17 @@ class CaseHistory:
         )
 
     @property
+    def not_accepted(self) -> tuple[str, ...]:
+        """What of its latest attempt a destination does not accept, so that it was not sent; each sentence once."""
+        said = (
+            to.last_error or f"{to.destination} does not accept {item.kind}"
+            for item in self.objects
+            for to in item.deliveries
+            if item.attempt == self.case.attempt and to.state is DeliveryState.NOT_ACCEPTED
+        )
+        return tuple(dict.fromkeys(said))
+
+    @property
     def standing(self) -> str:
         """What the case is for its study, in a sentence."""
         if self.case.current:
@@ -240,6 +251,7 @@ class CaseHistory:
         return {
             "standing": self.standing,
             "to_delete": list(self.to_delete),
+            "not_accepted": list(self.not_accepted),
             **self.case.to_json(),
             "bundle_digest": self.bundle_digest,
             "results": self.results.to_json() if self.results else {},

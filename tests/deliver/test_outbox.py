@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -15,14 +16,16 @@ from pydicom.uid import (
     SurfaceSegmentationStorage,
 )
 from pynetdicom import evt
+from rich.console import Console
 
 from dicom_node.catalog import audit
 from dicom_node.catalog.database import Catalog, Transaction, View, open_catalog
-from dicom_node.catalog.histories import newest_cases
+from dicom_node.catalog.histories import case_history, newest_cases
 from dicom_node.catalog.leases import retry_case
 from dicom_node.catalog.states import CaseEvent, CaseState
 from dicom_node.catalog.tables import Case
 from dicom_node.catalog.transitions import ForbiddenTransition, advance_case
+from dicom_node.cli.console import print_case
 from dicom_node.deliver.outbox import queue_proven
 from dicom_node.deliver.store_status import DeliveryEvent
 from dicom_node.processes.control_process import run_control
@@ -78,7 +81,7 @@ def test_an_object_is_sent_in_the_syntax_it_is_in_though_the_destination_prefers
     assert pacs.syntaxes == [ExplicitVRLittleEndian] * 2
 
 
-@pytest.mark.parametrize("status", [0x0122, 0x0124, 0xA900, 0xA9FF, 0xC000, 0xC123])
+@pytest.mark.parametrize("status", [0x0117, 0x0124, 0xA900, 0xA9FF, 0xC000, 0xC123])
 def test_a_refusal_for_good_is_not_retried_and_holds_the_case(catalog: Catalog, tmp_path: Path, status: int) -> None:
     with storage_scp(lambda event: status) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
@@ -93,21 +96,51 @@ def test_a_refusal_for_good_is_not_retried_and_holds_the_case(catalog: Catalog, 
         assert session.get_one(Case, case).reason_code == "DELIVERY_REFUSED"
 
 
-def test_an_unknown_class_is_refused_for_good_and_the_other_object_still_goes(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_class_that_is_not_accepted_is_not_sent_and_said_and_the_case_is_delivered(
+    catalog: Catalog, tmp_path: Path
+) -> None:
     with storage_scp(classes=(SegmentationStorage,)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        counts = deliver_round(catalog, settings)
-    assert counts == {DeliveryEvent.DELIVERED: 1, DeliveryEvent.REFUSED: 1}
-    assert case_state(catalog, case) == CaseState.HELD
+        assert deliver_round(catalog, settings) == {DeliveryEvent.DELIVERED: 1, DeliveryEvent.NOT_ACCEPTED: 1}
+        end_backoff(catalog)
+        assert not deliver_round(catalog, settings), "it is not tried again"
+    said = "pacs does not accept Surface Segmentation Storage (abstract syntax not supported); not sent"
+    assert case_state(catalog, case) == CaseState.DELIVERED
+    assert len(pacs.received) == 1
+    with catalog.read() as view:
+        history = case_history(view, case)
+    assert history.not_accepted == (said,)
+    assert [row.facts["said"] for row in audit_events(catalog, case) if row.event == "NOT_ACCEPTED"] == [said]
+    ended = audit_events(catalog, case, "case")[-1]
+    assert (ended.event, ended.facts) == ("ALL_DELIVERED", {"deliveries": 1, "not_accepted": [said]})
+    shown = io.StringIO()
+    print_case(Console(file=shown, width=200), history)
+    assert f"  {said}\n" in shown.getvalue()
 
 
-def test_an_unknown_syntax_of_every_object_is_refused_for_good(catalog: Catalog, tmp_path: Path) -> None:
-    with storage_scp(syntaxes=(ImplicitVRLittleEndian,)) as pacs:
+def test_a_status_that_says_the_class_is_not_supported_is_the_same_outcome(catalog: Catalog, tmp_path: Path) -> None:
+    answers = iter([0x0000, 0x0122])
+    with storage_scp(lambda event: next(answers)) as pacs:
         settings = settings_for(tmp_path, destination(pacs.port))
         case = proven_case(catalog, settings)
-        assert deliver_round(catalog, settings)[DeliveryEvent.REFUSED] == 2
+        deliver_round(catalog, settings)
+    assert [row.state for row in deliveries(catalog, case)] == ["SENT", "NOT_ACCEPTED"]
+    assert case_state(catalog, case) == CaseState.DELIVERED
+
+
+def test_a_destination_that_accepts_nothing_of_a_case_holds_it_though_another_took_all(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    with storage_scp() as archive, storage_scp(syntaxes=(ImplicitVRLittleEndian,)) as pacs:
+        settings = settings_for(tmp_path, destination(archive.port, "archive"), destination(pacs.port))
+        case = proven_case(catalog, settings)
+        assert deliver_round(catalog, settings) == {DeliveryEvent.DELIVERED: 2, DeliveryEvent.NOT_ACCEPTED: 2}
+    assert not pacs.received
     assert case_state(catalog, case) == CaseState.HELD
+    with rows(catalog) as session:
+        held = session.get_one(Case, case)
+    assert (held.reason_code, held.facts["destination"]) == ("NOTHING_ACCEPTED", "pacs")
 
 
 def test_an_association_rejected_for_good_is_not_retried(catalog: Catalog, tmp_path: Path) -> None:

@@ -113,6 +113,26 @@ def test_without_the_setting_the_audit_and_the_history_say_what_a_person_must_de
     node.intake.close()
 
 
+def test_a_note_that_the_destination_does_not_accept_leaves_the_old_result_to_a_person(tmp_path: Path) -> None:
+    write_ct_series(tmp_path / "thick", THICK, name="thick")
+    write_ct_series(tmp_path / "thin", THIN, name="thin")
+    with storage_scp() as pacs:
+        node = Node(tmp_path / "node", destination(pacs.port, replaced_results="key-object"))
+        node.round(tmp_path / "thick")
+        node.round(tmp_path / "thin")
+    with node.intake.catalog.read() as view:
+        history = case_history(view, node.intake.cases()[0].id)
+    states = {item.kind: to.state for item in history.objects for to in item.deliveries}
+    assert states == {
+        ObjectKind.SEG: DeliveryState.TO_DELETE,
+        ObjectKind.SURFACE: DeliveryState.TO_DELETE,
+        ObjectKind.REJECTION_NOTE: DeliveryState.NOT_ACCEPTED,
+    }
+    assert len(history.to_delete) == 2
+    assert "does not accept Key Object Selection Document Storage" in history.not_accepted[0]
+    node.intake.close()
+
+
 def test_nothing_is_withdrawn_before_the_new_result_has_arrived(tmp_path: Path) -> None:
     write_ct_series(tmp_path / "thick", THICK, name="thick")
     write_ct_series(tmp_path / "thin", THIN, name="thin")
