@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,9 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -22,48 +17,33 @@ from pydantic import (
     model_validator,
 )
 
+from dicom_node.destination_settings import (
+    AnyDestination,
+    Destination,
+    DestinationSettings,
+    WebDestination,
+    without_way,
+)
 from dicom_node.reasons import SETTINGS_INVALID, SETTINGS_MISSING, SETTINGS_UNREADABLE, SettingsError
-from dicom_node.values.object_kinds import OBJECT_KINDS, kinds_named
+from dicom_node.rule_settings import Rule
+from dicom_node.settings_section import SEG_AND_SURFACE, AeTitle, ObjectNames, Port, Section
+from dicom_node.values.object_kinds import OBJECT_KINDS
 from dicom_node.values.results import ObjectKind
 
-AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[\x21-\x5B\x5D-\x7E][\x20-\x5B\x5D-\x7E]*$")]
-"""PS3.5 6.2: at most 16 characters, no backslash, not blank."""
-Port = Annotated[int, Field(ge=1, le=65535)]
+__all__ = [
+    "AnyDestination",
+    "Destination",
+    "RenamedKey",
+    "ResultSettings",
+    "Rule",
+    "Settings",
+    "WebDestination",
+    "load_settings",
+]
+
 SeriesNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
-
-def _kinds(names: object) -> tuple[ObjectKind, ...]:
-    if isinstance(names, str):
-        return kinds_named(names)
-    if isinstance(names, list | tuple):
-        return kinds_named([str(name) for name in names])
-    raise ValueError("needs the name of a profile, or a list of names of objects and profiles")
-
-
-ObjectNames = Annotated[tuple[ObjectKind, ...], BeforeValidator(_kinds)]
-"""A profile's name, or a list of names of kinds and profiles; the value is the kinds."""
-SEG_AND_SURFACE = (ObjectKind.SEG, ObjectKind.SURFACE)
-
 ANCHOR_NAME = "audit.head"
-
-
-class Section(BaseModel):
-    """A table of settings.toml: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    renamed_keys: ClassVar[Mapping[str, str]] = {}
-    """Old name to new name of keys that 0.3 called otherwise. The old ones are taken until 0.5."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_old_names(cls, content: object) -> object:
-        if not isinstance(content, Mapping):
-            return content
-        for old, new in cls.renamed_keys.items():
-            if old in content and new in content:
-                raise ValueError(f"{old} and {new} are the old and the new name of one key; remove {old}")
-        return {cls.renamed_keys.get(key, key): value for key, value in content.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +97,7 @@ class NodeSettings(Section):
 class ListenSettings(Section):
     """The Storage SCP."""
 
-    renamed_keys = {
+    renamed_keys: ClassVar[Mapping[str, str]] = {
         "maximum_associations": "max_associations",
         "maximum_pdu": "max_pdu_bytes",
         "largest_instance_mb": "max_instance_mb",
@@ -162,7 +142,7 @@ class SenderSettings(Section):
 class AssembleSettings(Section):
     """When a series is complete and what geometry is accepted (C3)."""
 
-    renamed_keys = {
+    renamed_keys: ClassVar[Mapping[str, str]] = {
         "hard_cap_seconds": "max_receiving_seconds",
         "least_slices": "min_slices",
         "least_extent_mm": "min_extent_mm",
@@ -202,62 +182,6 @@ class AssembleSettings(Section):
         return next((one for one in self.senders if one.calling_ae_title.strip() == calling_ae.strip()), None)
 
 
-class Rule(Section):
-    """One eligibility rule over a DICOM attribute (C4). A missing attribute is unknown, neither true nor false."""
-
-    name: str
-    attribute: str
-    operator: Literal["equals", "one_of", "regex", "range", "exists"]
-    value: str | float | bool | tuple[str, ...] | tuple[float, ...] | None = None
-    unknown: Literal["admit", "refuse"] = "admit"
-    negate: bool = False
-
-    @field_validator("attribute")
-    @classmethod
-    def _is_known(cls, attribute: str) -> str:
-        """A misspelt one would be missing in every header, and so the rule unknown for ever."""
-        # Only who has rules waits for pydicom to be imported.
-        from pydicom.datadict import tag_for_keyword
-
-        if tag_for_keyword(attribute) is None and not re.fullmatch(r"[0-9a-fA-F]{8}", attribute):
-            raise ValueError(f"{attribute!r} is no DICOM keyword and no tag of eight hexadecimal digits")
-        return attribute
-
-    @model_validator(mode="after")
-    def _value_fits(self) -> Self:
-        """What the operator cannot use would make the rule unknown for every series."""
-        if self.operator == "regex":
-            _check_pattern(self.value)
-        elif self.operator == "range":
-            _check_range(self.value)
-        elif self.operator == "one_of" and not (isinstance(self.value, tuple) and self.value):
-            raise ValueError("one_of needs a list of values")
-        elif self.operator == "equals" and (self.value is None or isinstance(self.value, tuple)):
-            raise ValueError("equals needs one value")
-        return self
-
-
-def _check_pattern(pattern: object) -> None:
-    if not isinstance(pattern, str):
-        raise ValueError("regex needs a pattern")
-    # Only who has such a rule waits for the import.
-    import regex
-
-    try:
-        regex.compile(pattern)
-    except regex.error as problem:
-        raise ValueError(f"{pattern!r} is no regular expression: {problem}") from problem
-
-
-def _check_range(limits: object) -> None:
-    try:
-        low, high = (float(limit) for limit in limits) if isinstance(limits, tuple) else (math.nan, math.nan)
-    except ValueError:
-        low, high = math.nan, math.nan
-    if not low <= high:
-        raise ValueError("range needs two numbers, the lower one first")
-
-
 class AdmitSettings(Section):
     """Which series are processed (C4)."""
 
@@ -271,7 +195,7 @@ class AdmitSettings(Section):
 class WorkSettings(Section):
     """The workers."""
 
-    renamed_keys = {
+    renamed_keys: ClassVar[Mapping[str, str]] = {
         "attempts": "max_attempts",
     }
 
@@ -324,31 +248,6 @@ class ResultSettings(Section):
         return self
 
 
-class Destination(Section):
-    """Where results go."""
-
-    renamed_keys = {
-        "longest_retry_seconds": "max_retry_seconds",
-        "most_failures": "max_failures",
-    }
-
-    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
-    ae_title: AeTitle
-    host: str
-    port: Port
-    calling_ae_title: AeTitle = "DISSM"
-    objects: ObjectNames = SEG_AND_SURFACE
-    replaced_results: Literal["leave", "key-object"] = "leave"
-    """What is done about a result there once a newer one has arrived: nothing (a person deletes it), or a rejection
-    note is sent."""
-    timeout_seconds: float = Field(30, gt=0)
-    first_retry_seconds: float = Field(10, gt=0)
-    max_retry_seconds: float = Field(1800, gt=0)
-    max_failures: int = Field(20, ge=1)
-    """So often the destination may fail one object, or not answer, before it counts as refused. Attempts that do not
-    reach it are without limit."""
-
-
 class Settings(Section):
     """The whole of settings.toml."""
 
@@ -358,7 +257,7 @@ class Settings(Section):
     admit: AdmitSettings = AdmitSettings()
     work: WorkSettings = WorkSettings()
     results: ResultSettings = ResultSettings()
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[AnyDestination, ...] = ()
     _renamed: tuple[RenamedKey, ...] = PrivateAttr(default=())
 
     @property
@@ -368,7 +267,7 @@ class Settings(Section):
 
     @field_validator("destinations")
     @classmethod
-    def _names_differ(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+    def _names_differ(cls, destinations: tuple[AnyDestination, ...]) -> tuple[AnyDestination, ...]:
         if len({destination.name for destination in destinations}) < len(destinations):
             raise ValueError("two destinations have the same name")
         return destinations
@@ -403,7 +302,7 @@ def load_settings(file: Path) -> Settings:
         settings = Settings.model_validate(content)
     except ValidationError as problem:
         first: Any = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the settings"
+        key = ".".join(str(part) for part in without_way(first["loc"])) or "the settings"
         key = next((f"{each.table}.{each.old}" for each in renamed if key == f"{each.table}.{each.new}"), key)
         raise SettingsError(SETTINGS_INVALID, file=file, key=key, problem=_problem_of(first)) from problem
     settings._renamed = renamed
@@ -419,7 +318,7 @@ def _renamed_keys(content: Mapping[str, Any]) -> Iterator[RenamedKey]:
     }
     destinations = content.get("destinations")
     for number, destination in enumerate(destinations if isinstance(destinations, list) else ()):
-        tables[f"destinations.{number}"] = (Destination, destination)
+        tables[f"destinations.{number}"] = (DestinationSettings, destination)
     for name, (section, table) in tables.items():
         if isinstance(table, dict):
             yield from (RenamedKey(name, old, new) for old, new in section.renamed_keys.items() if old in table)

@@ -207,8 +207,11 @@ def _finish_case(tx: Transaction, case: Case) -> None:
         advance_case(tx, case, CaseEvent.DELIVERY_REFUSED, reason=RecordedReason(code, facts))
         return
     not_accepted: list[JsonValue] = [row.last_error for row in rows if row.state == DeliveryState.NOT_ACCEPTED]
-    told: dict[str, JsonValue] = {"not_accepted": not_accepted} if not_accepted else {}
-    advance_case(tx, case, CaseEvent.ALL_DELIVERED, deliveries=len(rows) - len(not_accepted), **told)
+    sent = len(rows) - len(not_accepted)
+    if not_accepted:
+        advance_case(tx, case, CaseEvent.ALL_DELIVERED, deliveries=sent, not_accepted=not_accepted)
+    else:
+        advance_case(tx, case, CaseEvent.ALL_DELIVERED, deliveries=sent)
 
 
 def _first_without_any(rows: Sequence[Delivery]) -> Delivery | None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.catalog.database_url import is_sqlite, missing_driver, shown_url, sqlite_file
+from dicom_node.deliver.stow_client import ask_web_service
 from dicom_node.dicom.association_client import RemoteEntity, associate_for_echo
-from dicom_node.settings import Destination, Settings
+from dicom_node.settings import AnyDestination, Destination, Settings, WebDestination
 from dissm_engine.errors import BundleError
 
 
@@ -156,13 +157,25 @@ def _device(settings: Settings) -> Checked:
     return Checked("device", True, f"{settings.work.device}, {settings.work.workers} workers")
 
 
-def _destination(to: Destination, echo: bool) -> Checked:
+def _destination(to: AnyDestination, echo: bool) -> Checked:
     what = f"destination {to.name}"
+    if isinstance(to, WebDestination):
+        return Checked(what, *_web_destination(to, echo))
     where = f"{to.ae_title} on {to.host}:{to.port}, as {to.calling_ae_title}"
     if not echo:
         return Checked(what, None, f"{where}: not asked")
     problem = _echo(to)
     return Checked(what, problem is None, f"{where}: {problem or 'answers'}")
+
+
+def _web_destination(to: WebDestination, echo: bool) -> tuple[bool | None, str]:
+    file = to.secret_file
+    if file is not None and file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o007:
+        return False, f"{file} can be read by every user of this machine; run chmod o= {file}"
+    if not echo:
+        return None, f"{to.url}: not asked"
+    problem = ask_web_service(to)
+    return problem is None, f"{to.url}: {problem or 'answers'}"
 
 
 def _echo(to: Destination) -> str | None:

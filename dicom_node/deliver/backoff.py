@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dicom_node.settings import Destination
+from dicom_node.settings import AnyDestination
 
 _JITTER = 0.25
 """A wait is shortened by up to this share, so that many nodes do not come back in step."""
 
 
-def backoff_after(attempts: int, destination: Destination, chance: float) -> timedelta:
+def backoff_after(attempts: int, destination: AnyDestination, chance: float) -> timedelta:
     """Return how long to wait after the `attempts`-th failure in a row.
 
     chance: 0...1, drawn by the caller; 0 gives the whole wait, 1 the shortest.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,15 +31,17 @@ from dicom_node.catalog.deliveries import (
 )
 from dicom_node.catalog.states import DeliveryEvent
 from dicom_node.deliver.backoff import backoff_after
-from dicom_node.deliver.store_scu import OutgoingObject, send
-from dicom_node.settings import Destination
+from dicom_node.deliver.outgoing import OutgoingObject
+from dicom_node.deliver.store_scu import send
+from dicom_node.deliver.stow_client import send_by_web
+from dicom_node.settings import AnyDestination, WebDestination
 from dicom_node.values.results import ObjectKind
 
 _MAX_OBJECTS_AT_ONCE = 16
 """Objects of one association: they are read into memory, and the end of the process waits for them."""
 
 
-def queue_proven(recorder: Recorder, destinations: Sequence[Destination]) -> int:
+def queue_proven(recorder: Recorder, destinations: Sequence[AnyDestination]) -> int:
     """Give every PROVEN case its deliveries. Returns how many cases it were."""
     wanted = [WantedObjects(each.name, frozenset(map(ObjectKind, each.objects))) for each in destinations]
     with recorder.read() as view:
@@ -50,7 +52,7 @@ def queue_proven(recorder: Recorder, destinations: Sequence[Destination]) -> int
     return len(waiting)
 
 
-def withdraw_unwanted_deliveries(recorder: Recorder, destinations: Sequence[Destination]) -> None:
+def withdraw_unwanted_deliveries(recorder: Recorder, destinations: Sequence[AnyDestination]) -> None:
     """Close deliveries that can never be made: their case moved on, or their destination left the settings."""
     names = {each.name for each in destinations}
     with recorder.read() as view:
@@ -64,7 +66,7 @@ def withdraw_unwanted_deliveries(recorder: Recorder, destinations: Sequence[Dest
             _record(recorder, one.delivery_id, AttemptRecord(DeliveryEvent.REFUSED, said), None)
 
 
-def deliver_to(recorder: Recorder, destination: Destination, spool: Path) -> Counter[DeliveryEvent]:
+def deliver_to(recorder: Recorder, destination: AnyDestination, spool: Path) -> Counter[DeliveryEvent]:
     """Send what is due to one destination, over one association: at most so much, and up to where that is lost.
 
     Returns how many objects ended how.
@@ -80,9 +82,17 @@ def deliver_to(recorder: Recorder, destination: Destination, spool: Path) -> Cou
         else:
             ends[_record(recorder, one.delivery_id, loaded, destination)] += 1
     if outgoing:
-        for item, attempt in send(destination, outgoing):
+        for item, attempt in _offer(destination, outgoing):
             ends[_record(recorder, item.delivery_id, attempt, destination)] += 1
     return ends
+
+
+def _offer(
+    destination: AnyDestination, outgoing: Sequence[OutgoingObject]
+) -> Iterator[tuple[OutgoingObject, AttemptRecord]]:
+    if isinstance(destination, WebDestination):
+        return send_by_web(destination, outgoing)
+    return send(destination, outgoing)
 
 
 def _load(due: DueDelivery, spool: Path) -> OutgoingObject | AttemptRecord:
@@ -97,7 +107,7 @@ def _load(due: DueDelivery, spool: Path) -> OutgoingObject | AttemptRecord:
 
 
 def _record(
-    recorder: Recorder, delivery_id: int, attempt: AttemptRecord, destination: Destination | None
+    recorder: Recorder, delivery_id: int, attempt: AttemptRecord, destination: AnyDestination | None
 ) -> DeliveryEvent:
     """Record one answer in a transaction of its own. Returns what it was recorded as.
 

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from io import BytesIO
 
-from pydicom import Dataset, dcmread
-from pydicom.uid import UID
+from pydicom import Dataset
 
 from dicom_node.catalog.deliveries import AttemptRecord
 from dicom_node.catalog.states import DeliveryEvent
-from dicom_node.deliver.store_status import result_of_status
+from dicom_node.deliver.outgoing import OutgoingObject
+from dicom_node.deliver.store_status import not_accepted, result_of_status
 from dicom_node.dicom.association_client import ClientAssociation, RemoteEntity, associate
 from dicom_node.settings import Destination
-
-
-@dataclass(frozen=True)
-class OutgoingObject:
-    """One object on its way to one destination.
-
-    delivery_id: its row in the outbox. content: the Part 10 file, as it was proven.
-    """
-
-    delivery_id: int
-    content: bytes
-
-    def dataset(self) -> Dataset:
-        """The object with its file meta information, pixels undecoded."""
-        return dcmread(BytesIO(self.content))
 
 
 def send(
@@ -54,7 +37,7 @@ def send(
         for item, dataset in objects:
             answer = failure or _refused_context(association, dataset, destination.name)
             if answer is None and not lost:
-                answer = _store(association, dataset)
+                answer = _store(association, dataset, destination.name)
                 lost = answer.status is None
             if answer is not None:
                 yield item, answer
@@ -84,7 +67,7 @@ def _failure_to_associate(association: ClientAssociation) -> AttemptRecord | Non
     return AttemptRecord(event, f"association {rejection.said}", reached=False)
 
 
-def _store(association: ClientAssociation, dataset: Dataset) -> AttemptRecord:
+def _store(association: ClientAssociation, dataset: Dataset, name: str) -> AttemptRecord:
     try:
         status = association.store(dataset)
     except ConnectionError:
@@ -92,15 +75,17 @@ def _store(association: ClientAssociation, dataset: Dataset) -> AttemptRecord:
     if status is None:
         # Perhaps stored, perhaps not: its UID is derived, so sending it again is harmless.
         return AttemptRecord(DeliveryEvent.TRY_AGAIN, "no answer: outcome unknown")
-    return result_of_status(status)
+    result = result_of_status(status)
+    return not_accepted(name, dataset, result) if result.event is DeliveryEvent.NOT_ACCEPTED else result
 
 
 def _refused_context(association: ClientAssociation, dataset: Dataset, name: str) -> AttemptRecord | None:
     """Why the object is not sent: only what the destination accepted is."""
     refusal = association.refused_context(*_context(dataset))
     if refusal is None:
-        return None
+        if association.accepts(*_context(dataset)) or not association.established:
+            return None
+        return AttemptRecord(DeliveryEvent.TRY_AGAIN, "its presentation context was not answered")
     if refusal.permanent:
-        said = f"{name} does not accept {UID(dataset.SOPClassUID).name} ({refusal.said}); not sent"
-        return AttemptRecord(DeliveryEvent.NOT_ACCEPTED, said)
+        return not_accepted(name, dataset, AttemptRecord(DeliveryEvent.NOT_ACCEPTED, f"{refusal.said}; not sent"))
     return AttemptRecord(DeliveryEvent.TRY_AGAIN, f"presentation context refused: {refusal.said}")

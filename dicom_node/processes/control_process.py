@@ -21,7 +21,7 @@ from dicom_node.catalog.verify import anchor_head
 from dicom_node.deliver.outbox import deliver_to, queue_proven, withdraw_unwanted_deliveries
 from dicom_node.processes.replaced_results import answer_for_replaced
 from dicom_node.reasons import CatalogError
-from dicom_node.settings import Destination, Settings
+from dicom_node.settings import AnyDestination, Settings
 from dicom_node.work.lost_cases import requeue_lost_cases
 
 _INTAKE_SECONDS = 1.0
@@ -93,7 +93,7 @@ class Jobs:
         withdraw_unwanted_deliveries(self._recorder, self._settings.destinations)
         answer_for_replaced(self._recorder, self._settings)
 
-    def deliver(self, destination: Destination) -> None:
+    def deliver(self, destination: AnyDestination) -> None:
         """What waits for one destination goes there. A job for each: one that is slow or hangs delays no other."""
         deliver_to(self._recorder, destination, self._settings.node.spool)
 
@@ -120,9 +120,9 @@ def stack_builder(settings: Settings) -> StackBuilder:
 
 
 def _scheduler(
-    jobs: Jobs, destinations: Sequence[Destination], on_error: Callable[[JobExecutionEvent], None]
+    jobs: Jobs, destinations: Sequence[AnyDestination], on_error: Callable[[JobExecutionEvent], None]
 ) -> BackgroundScheduler:
-    planned: list[tuple[Callable[..., None], float, tuple[Destination, ...]]] = [
+    planned: list[tuple[Callable[..., None], float, tuple[AnyDestination, ...]]] = [
         (jobs.requeue_lost, _REQUEUE_SECONDS, ()),
         (jobs.intake, _INTAKE_SECONDS, ()),
         (jobs.outbox, _DELIVER_SECONDS, ()),

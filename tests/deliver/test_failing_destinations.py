@@ -20,7 +20,8 @@ from dicom_node.catalog.database import Catalog, View
 from dicom_node.catalog.states import CaseState
 from dicom_node.catalog.tables import ResultObject
 from dicom_node.deliver.outbox import queue_proven
-from dicom_node.deliver.store_scu import OutgoingObject, send
+from dicom_node.deliver.outgoing import OutgoingObject
+from dicom_node.deliver.store_scu import send
 from dicom_node.deliver.store_status import DeliveryEvent
 from dicom_node.settings import Destination
 from dicom_node.watch.status import node_status

@@ -105,7 +105,7 @@ def test_a_class_that_is_not_accepted_is_not_sent_and_said_and_the_case_is_deliv
         assert deliver_round(catalog, settings) == {DeliveryEvent.DELIVERED: 1, DeliveryEvent.NOT_ACCEPTED: 1}
         end_backoff(catalog)
         assert not deliver_round(catalog, settings), "it is not tried again"
-    said = "pacs does not accept Surface Segmentation Storage (abstract syntax not supported); not sent"
+    said = "pacs does not accept Surface Segmentation Storage: abstract syntax not supported; not sent"
     assert case_state(catalog, case) == CaseState.DELIVERED
     assert len(pacs.received) == 1
     with catalog.read() as view:
