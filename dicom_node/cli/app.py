@@ -105,6 +105,34 @@ def check(
     raise typer.Exit(1 if any(each.good is False for each in findings) else 0)
 
 
+@app.command(name="probe")
+def probe_destinations(
+    destination: Annotated[str | None, typer.Argument(help="Its name in the settings; else every one.")] = None,
+    settings: SettingsFile = DEFAULT_SETTINGS,
+    as_json: Json = False,
+) -> None:
+    """Ask destinations which objects they accept, and propose `objects` for each. Nothing is stored there.
+
+    Exit code 1 if one does not answer, or does not accept what it is to get.
+    """
+    from dicom_node.cli.probe_table import print_probed
+    from dicom_node.deliver.probe import probe
+
+    chosen = [one for one in _load_settings(settings).destinations if destination in (None, one.name)]
+    if destination is not None and not chosen:
+        raise typer.BadParameter(f"there is no destination {destination}", param_hint="DESTINATION")
+    found = []
+    for one in chosen:
+        found.append(probe(one))
+        if not as_json:
+            print_probed(console.OUTPUT, found[-1])
+    if as_json:
+        console.print_json(console.OUTPUT, [one.to_json() for one in found])
+    elif not found:
+        console.OUTPUT.print("no destination is set")
+    raise typer.Exit(0 if all(one.good for one in found) else 1)
+
+
 @app.command()
 def process(
     inputs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders, .tar or .tar.xz of DICOM files.")],
