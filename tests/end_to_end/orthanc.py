@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.demo.node import free_port
-from tests.thirdparty import need
+from tests.thirdparty import need, need_file
+
+DICOM_WEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 ROUTE_EVERYTHING = """\
 -- Every stable series goes to the node, its own results too: a loop, were the node to take them.
@@ -23,10 +25,13 @@ end
 
 
 class Orthanc:
-    """Runs while its `with` block does. node_port: where it routes every stable series to."""
+    """Runs while its `with` block does. node_port: where it routes every stable series to.
 
-    def __init__(self, folder: Path, node_port: int, dicom_port: int | None = None) -> None:
-        self.folder, self.node_port = folder, node_port
+    dicom_web: with the plugin that serves DICOMweb.
+    """
+
+    def __init__(self, folder: Path, node_port: int, dicom_port: int | None = None, *, dicom_web: bool = False) -> None:
+        self.folder, self.node_port, self.dicom_web = folder, node_port, dicom_web
         self.dicom_port, self.http_port = dicom_port or free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,6 +61,10 @@ class Orthanc:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def dicom_web_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
@@ -95,5 +104,5 @@ class Orthanc:
             "StableAge": 2,
             "LuaScripts": [str(self.folder / "route.lua")],
             "DicomModalities": {"dissm": ["DISSM", "127.0.0.1", self.node_port]},
-            "Plugins": [],
+            "Plugins": [str(need_file(DICOM_WEB_PLUGIN, "orthanc-dicomweb"))] if self.dicom_web else [],
         }
