@@ -169,7 +169,7 @@ def _about(uid: str, listed: Dataset, http_status: int) -> WebAnswer:
             warning = stored.get("WarningReason")
             return WebAnswer(http_status, stored=True, warning=int(warning) if warning else None)
     except PARSE_ERRORS:
-        pass
+        return WebAnswer(http_status)
     return WebAnswer(http_status)
 
 

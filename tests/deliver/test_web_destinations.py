@@ -59,8 +59,8 @@ def test_an_answer_with_parameters_in_its_media_type_or_in_xml_is_read(catalog: 
         names = (("00081150", "ReferencedSOPClassUID"), ("00081155", "ReferencedSOPInstanceUID"))
         values = (dataset.SOPClassUID, dataset.SOPInstanceUID)
         item = "".join(
-            f'<DicomAttribute tag="{tag}" vr="UI" keyword="{keyword}"><Value number="1">{value}</Value></DicomAttribute>'
-            for (tag, keyword), value in zip(names, values, strict=True)
+            f'<DicomAttribute tag="{tag}" vr="UI" keyword="{name}"><Value number="1">{value}</Value></DicomAttribute>'
+            for (tag, name), value in zip(names, values, strict=True)
         )
         start = '<DicomAttribute tag="00081199" vr="SQ" keyword="ReferencedSOPSequence"><Item number="1">'
         body = f"<NativeDicomModel>{start}{item}</Item></DicomAttribute></NativeDicomModel>"
