@@ -44,9 +44,10 @@ bench: install
 	$(BIN)/python -m bench.receiving_speed
 	$(BIN)/python -m bench.turnaround
 
-# The table of reasons in docs/operations.md, from dicom_node/reasons.py.
+# The table of reasons in docs/operations.md and the tables of the conformance statement, from what the program uses.
 docs: install
 	$(BIN)/python docs/reasons_table.py docs/operations.md
+	$(BIN)/python docs/conformance_tables.py docs/conformance.md
 
 install: $(VENV)/.installed
 # What dissm-train needs beside the node.

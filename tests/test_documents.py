@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.main import get_command
 
@@ -19,6 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_table_of_reasons_is_current() -> None:
     check = [sys.executable, "docs/reasons_table.py", "docs/operations.md", "--check"]
+    assert subprocess.run(check, cwd=ROOT, check=False).returncode == 0, "run `make docs`"
+
+
+@pytest.mark.slow
+def test_the_conformance_statement_says_what_the_program_does() -> None:
+    check = [sys.executable, "docs/conformance_tables.py", "docs/conformance.md", "--check"]
     assert subprocess.run(check, cwd=ROOT, check=False).returncode == 0, "run `make docs`"
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dicom_node.catalog.deliveries import AttemptRecord
 from dicom_node.catalog.states import DeliveryEvent
 
-# PS3.4 table B.2-1 and PS3.7 annex C: (first, last status) -> event, words. The first row that fits decides.
-_MEANINGS: tuple[tuple[int, int, DeliveryEvent, str], ...] = (
+STATUS_MEANINGS: tuple[tuple[int, int, DeliveryEvent, str], ...] = (
     (0x0000, 0x0000, DeliveryEvent.DELIVERED, "stored"),
     (0x0001, 0x0001, DeliveryEvent.DELIVERED_WITH_WARNING, "stored with a warning"),
     (0x0107, 0x0107, DeliveryEvent.DELIVERED_WITH_WARNING, "stored with a warning about attributes"),
@@ -26,10 +25,11 @@ _MEANINGS: tuple[tuple[int, int, DeliveryEvent, str], ...] = (
     # Processing failures, and codes that nobody knows: perhaps better later.
     (0x0000, 0xFFFF, DeliveryEvent.TRY_AGAIN, "failed"),
 )
+"""PS3.4 table B.2-1 and PS3.7 annex C: first and last status, event, words; the first row that fits decides."""
 
 
 def result_of_status(status: int) -> AttemptRecord:
     """What a C-STORE status (0...0xFFFF) means for the object that was offered."""
-    event, words = next((event, words) for low, high, event, words in _MEANINGS if low <= status <= high)
+    event, words = next((event, words) for low, high, event, words in STATUS_MEANINGS if low <= status <= high)
     said = words if event is DeliveryEvent.DELIVERED else f"{words} (0x{status:04X})"
     return AttemptRecord(event, said, status)
