@@ -311,5 +311,40 @@ OVERTAKEN = Reason(
     "dissm-node show tells what was sent and must be deleted, and where",
 )
 
+# Export
+NOTHING_TO_EXPORT = Reason(
+    "NOTHING_TO_EXPORT",
+    "case {case} has no proven {wanted}",
+    "name the object in results.objects or a destination, then process the series again",
+)
+EXPORT_SHEARED = Reason(
+    "EXPORT_SHEARED",
+    "the slices are shifted against each other by a gantry tilt, which the format cannot say",
+    "export stl or ply, or use the DICOM objects",
+)
+NO_ANNOTATIONS = Reason(
+    "NO_ANNOTATIONS", "{folder} holds no SEG and no RTSTRUCT", "name a folder of DICOM CTs with their annotations"
+)
+ANNOTATION_UNREADABLE = Reason(
+    "ANNOTATION_UNREADABLE", "the annotation cannot be read: {problem}", "export it again from the program that made it"
+)
+ANNOTATION_WITHOUT_CT = Reason(
+    "ANNOTATION_WITHOUT_CT", "the CT that the annotation refers to is not in the folder", "add the CT's images"
+)
+NO_LIVER_ANNOTATED = Reason(
+    "NO_LIVER_ANNOTATED",
+    "no segment or region has the code or the name of a liver, or several might; there are: {names}",
+    "name what makes up the liver with --label, several times for a union",
+)
+MASK_NOT_ON_CT = Reason(
+    "MASK_NOT_ON_CT", "the annotation does not lie on the CT's voxels: {problem}", "draw or export it on this CT"
+)
+MASK_WITH_GAPS = Reason(
+    "MASK_WITH_GAPS",
+    "{count} slices between the first and the last one with liver have none",
+    "draw it on every slice: nothing is interpolated",
+)
+MASK_EMPTY = Reason("MASK_EMPTY", "the annotation encloses no voxel", "look at it in the program that made it")
+
 ALL_REASONS: Mapping[str, Reason] = all_reasons()
 """By code, the engine's reasons among them."""

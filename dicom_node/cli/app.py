@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dicom_node.cli import console
+from dicom_node.cli.export_command import export
 from dicom_node.reasons import AUDIT_BROKEN, FILE_UNUSABLE, NEVER_STARTED, CatalogError, NodeError
 from dissm_engine.errors import DissmError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log: list, prove, hand over.")
 app.add_typer(audit_app, name="audit")
+app.command()(export)
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings file.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
