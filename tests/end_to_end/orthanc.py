@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.demo.node import free_port
-from tests.thirdparty import need
+from tests.thirdparty import need, need_file
 
+PYTHON_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancPython.so")
 ROUTE_EVERYTHING = """\
 -- Every stable series goes to the node, its own results too: a loop, were the node to take them.
 function OnStableSeries(seriesId, tags, metadata)
@@ -23,9 +24,14 @@ end
 
 
 class Orthanc:
-    """Runs while its `with` block does. node_port: where it routes every stable series to."""
+    """Runs while its `with` block does.
 
-    def __init__(self, folder: Path, node_port: int, dicom_port: int | None = None) -> None:
+    node_port: where it routes to. script: what routes, a file of Lua or of its Python plugin; None routes every stable
+    series.
+    """
+
+    def __init__(self, folder: Path, node_port: int, dicom_port: int | None = None, script: Path | None = None) -> None:
+        self.script = script or folder / "route.lua"
         self.folder, self.node_port = folder, node_port
         self.dicom_port, self.http_port = dicom_port or free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,7 +99,11 @@ class Orthanc:
             "DicomPort": self.dicom_port,
             "DicomCheckCalledAet": False,
             "StableAge": 2,
-            "LuaScripts": [str(self.folder / "route.lua")],
             "DicomModalities": {"dissm": ["DISSM", "127.0.0.1", self.node_port]},
-            "Plugins": [],
+            **self._routing(),
         }
+
+    def _routing(self) -> dict[str, Any]:
+        if self.script.suffix == ".lua":
+            return {"LuaScripts": [str(self.script)], "Plugins": []}
+        return {"PythonScript": str(self.script), "Plugins": [str(need_file(PYTHON_PLUGIN, "orthanc-python"))]}

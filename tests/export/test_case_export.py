@@ -84,7 +84,7 @@ def test_the_command_writes_the_files_and_names_them(processed: tuple[Path, str]
 def test_an_object_that_was_changed_since_it_was_proven_is_not_exported(
     processed: tuple[Path, str], tmp_path: Path
 ) -> None:
-    folder, case = processed
+    folder, _ = processed
     (surface,) = (file for file in (folder / "spool").rglob("surface.dcm"))
     before = surface.read_bytes()
     try:
