@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, LabelMapSegmentationStorage, RTStructureSetStorage, SegmentationStorage
+from pydicom.uid import UID, CTImageStorage, RTStructureSetStorage, SegmentationStorage
 
 from dicom_node.assemble.geometry import GeometryLimits
 from dicom_node.assemble.plane import ImagePlane, plane_of
@@ -39,7 +39,9 @@ from dicom_node.reasons import (
 )
 from dissm_engine.volume import Grid, Volume
 
-_SEGMENTATIONS = (SegmentationStorage, LabelMapSegmentationStorage)
+_LABEL_MAP = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage, which pydicom 3.0 does not name yet."""
+_SEGMENTATIONS = (SegmentationStorage, _LABEL_MAP)
 _ANNOTATIONS = (*_SEGMENTATIONS, RTStructureSetStorage)
 _LIMITS = GeometryLimits.consistency_only(allow_gantry_tilt=False)
 _Mask = npt.NDArray[np.bool_]

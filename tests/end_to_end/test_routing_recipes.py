@@ -26,7 +26,7 @@ _LOOKS_FOR_A_LOOP = 6.0
 def test_orthanc_sends_ct_series_only_and_receives_the_results(tmp_path: Path, name: str) -> None:
     storescu = need("storescu")
     port = free_port()
-    script = ROOT / "examples" / "orthanc" / name
+    script = ROOT / "examples" / "routing" / name
     with (
         Node(tmp_path, [("orthanc", "ORTHANC", port)]) as node,
         Orthanc(tmp_path / "orthanc", node.port, port, script) as orthanc,
