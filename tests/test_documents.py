@@ -14,6 +14,9 @@ import yaml
 from typer.main import get_command
 
 from dicom_node.cli.app import app
+from dicom_node.reasons import LOSSY_SOURCE, SERIES_INCOMPLETE
+from dissm_engine import statements
+from dissm_engine.statements import statement
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +30,24 @@ def test_the_table_of_reasons_is_current() -> None:
 def test_the_conformance_statement_says_what_the_program_does() -> None:
     check = [sys.executable, "docs/conformance_tables.py", "docs/conformance.md", "--check"]
     assert subprocess.run(check, cwd=ROOT, check=False).returncode == 0, "run `make docs`"
+
+
+SAID = {
+    **{"shape_distance": 4.2, "max_loading": 3.6, "pose_error": 25, "start_spread": 30, "change_mean": 6.0},
+    **{"change_p95": 18, "at_rho_share": 0.06, "last_move": 2.5, "total_move": 20, "edgeless_share": 0.55},
+    **{"tissue_agreement": 0.7, "tissue_dsc": 0.8, "left_out": 90, "taken_in": 60, "mass_like": 40, "mass_hu": -50},
+    **{"liver_hu_sd": 45, "liver_hu": 60, "volume": 400, "cut_share": 0.019, "odd_tissues": 3},
+}
+"""The findings that the page on the intended use gives as examples."""
+
+
+def test_every_sentence_that_a_result_may_hold_is_told_to_radiologists() -> None:
+    page = (ROOT / "docs" / "intended-use.md").read_text(encoding="utf-8")
+    sentences = {name: statement(name, SAID) for name in statements._STATEMENTS}
+    sentences["mass_hu"] = statement("mass_hu", SAID | {"mass_hu": -40})
+    for reason in (SERIES_INCOMPLETE, LOSSY_SOURCE):
+        sentences[reason.code] = reason.say()
+    assert not [sentence for sentence in sentences.values() if f"`{sentence}`" not in page]
 
 
 def test_every_command_that_the_documents_name_exists() -> None:
